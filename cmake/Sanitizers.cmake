@@ -1,0 +1,15 @@
+# RINGKV_SANITIZE: empty, "address" (with undefined behaviour), "thread" or "coverage".
+set(RINGKV_SANITIZE "" CACHE STRING "address, thread, coverage or empty")
+if(RINGKV_SANITIZE STREQUAL "address")
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all
+    -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+elseif(RINGKV_SANITIZE STREQUAL "thread")
+  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=thread)
+elseif(RINGKV_SANITIZE STREQUAL "coverage")
+  add_compile_options(--coverage -O0)
+  add_link_options(--coverage)
+elseif(NOT RINGKV_SANITIZE STREQUAL "")
+  message(FATAL_ERROR "RINGKV_SANITIZE=${RINGKV_SANITIZE}: address, thread, coverage or empty")
+endif()

@@ -1,0 +1,196 @@
+/*
+ * lsm/lsm.h -- the storage engine: keys, cells and files; nothing of nodes or ranges.
+ *
+ * Why: a store whose every write is "merge this cell by maximum" needs no read before a write and
+ * no order between replicas; the engine offers exactly that, durably and fast.
+ * Contract:
+ *  (1) Per key the engine holds one cell: the greatest, by cell_compare(), of all merged into it.
+ *  (2) A synced write is visible only after its group's sync: nothing is ever read that a crash
+ *      could take back. A buffered write is visible at once and may be lost in a crash, as a suffix
+ *      of the log; a write of durability NONE is not logged and lost unless flushed in time.
+ *  (3) A batch is atomic over a crash, not in visibility. Iterators are no snapshots.
+ *  (4) After a failed write or sync of the log, unsynced commits fail as STATUS_INDETERMINATE and
+ *      the engine takes no more writes (STATUS_READ_ONLY); what is visible stays readable.
+ *  (5) Reads and lsm_write may come from any thread. Completions run on the env's loop, never
+ *      inside the call. Nothing in lsm_write, lsm_get and iterators with LSM_NOWAIT waits for a
+ *      disk or for another thread's I/O.
+ *  (6) Keys are 1 to LSM_KEY_SIZE_MAX bytes, ordered bytewise.
+ */
+#ifndef LSM_LSM_H
+#define LSM_LSM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cell.h"
+#include "base/env.h"
+#include "base/list.h"
+#include "base/slice.h"
+#include "base/status.h"
+
+#define LSM_KEY_SIZE_MAX (66u << 10)   /* A user's 64 KiB and the node's prefix. */
+#define LSM_VALUE_SIZE_MAX (64u << 20) /* Of one encoded cell. */
+#define LSM_BATCH_SIZE_MAX (80u << 20) /* Encoded bytes of one batch. */
+
+struct lsm;
+
+/* Zero fields take the default named. Sizes in bytes. */
+struct lsm_options {
+    const char *path;            /* The engine's own folder; its parent must exist. */
+    uint64_t memory_size;        /* Budget of all the engine keeps in memory; 512 MiB. */
+    uint64_t memtable_size;      /* One memtable freezes at this; memory_size / 8. */
+    uint64_t wal_segment_size;   /* 16 MiB; at least 64 KiB. */
+    uint64_t wal_buffer_size;    /* Unsynced bytes before OVERLOADED; 32 MiB. */
+    uint64_t slice_size;         /* Input bytes of one compaction job; 8 MiB. */
+    uint64_t table_size_max;     /* Bottom tables are cut at this; 64 MiB. */
+    uint32_t block_size;         /* 4 KiB; bottom tables take four times that. */
+    uint32_t bloom_bits_per_key; /* 10 */
+    /*
+     * The greatest version at or below which a tombstone or expired cell of `key` may be forgotten
+     * (the purge rule asks more: see compaction.c). NULL: nothing is ever forgotten. Called from
+     * lanes; must be thread-safe.
+     */
+    struct version (*floor)(void *context, struct slice key);
+    /* The engine went read-only, with the reason. On the loop, once. May be NULL. */
+    void (*failed)(void *context, enum status status);
+    void *context;
+};
+
+/*
+ * Blocks: call in a pool job, or outside the loop. Makes an empty engine if the folder does not
+ * exist; recovers if it does. Background jobs run on `env` from here on.
+ * STATUS_LOCKED, STATUS_IO, STATUS_NO_SPACE, STATUS_NO_MEMORY
+ * STATUS_CORRUPT      synced data is damaged: nothing is changed, the log names file and offset.
+ * STATUS_UNSUPPORTED  written by a newer format version.
+ */
+MUST_USE enum status lsm_open(struct env *env, const struct lsm_options *options, struct lsm **lsm);
+
+/* Closing takes two steps. lsm_stop, on the loop: no new work is taken; `stopped` runs once every
+ * accepted write is synced and answered and every background job is done. lsm_close, after that
+ * or after the env has ended its jobs (then whatever was not synced is lost, as in a crash):
+ * frees all; blocks only to close files. */
+struct lsm_stop {
+    void (*stopped)(struct lsm_stop *stop);
+};
+void lsm_stop(struct lsm *lsm, struct lsm_stop *stop);
+void lsm_close(struct lsm *lsm);
+
+enum lsm_durability {
+    LSM_NONE,     /* In memory only. */
+    LSM_BUFFERED, /* Logged; synced with the next group that is. */
+    LSM_SYNCED,   /* Logged and synced, then visible, then done. */
+};
+
+struct lsm_record {
+    struct slice key;
+    struct cell cell;
+};
+
+/* One batch in flight. The caller fills the first part; all of it is the engine's until `done`,
+ * but records and what they point to may go as soon as lsm_write returns. */
+struct lsm_write {
+    const struct lsm_record *records;
+    uint32_t record_count;
+    enum lsm_durability durability;
+    /* On the loop. STATUS_OK: durable as asked, and visible. STATUS_INDETERMINATE: the log failed
+     * under it. STATUS_CANCELLED: closed before it was synced. */
+    void (*done)(struct lsm_write *write, enum status status);
+
+    uint64_t position; /* Set by lsm_write: the log position just after this batch. */
+    struct list_node node;
+    uint32_t size; /* Encoded, in the log. */
+};
+
+/*
+ * Accepts a batch; on STATUS_OK `done` runs once, later. Otherwise nothing happened:
+ * STATUS_READ_ONLY, STATUS_CLOSED, STATUS_TOO_LARGE, STATUS_INVALID (an empty or too long key),
+ * STATUS_OVERLOADED (the log buffer is full, or compaction debt is at its hard cap),
+ * STATUS_NO_MEMORY. Among batches accepted one after another, log order is that order.
+ */
+MUST_USE enum status lsm_write(struct lsm *lsm, struct lsm_write *write);
+
+enum lsm_wait { LSM_MAY_BLOCK, LSM_NOWAIT };
+
+/*
+ * The cell of `key`, copied into `scratch` (whose old content goes); *cell borrows from it. Cells
+ * are returned as stored: a tombstone or an expired cell is STATUS_OK, what it means is the
+ * caller's to judge.
+ * STATUS_NOT_FOUND    no cell.
+ * STATUS_WOULD_BLOCK  only with LSM_NOWAIT: ask again from a pool job.
+ * STATUS_CORRUPT      the block that may hold it is damaged; logged with file and offset.
+ * STATUS_IO, STATUS_NO_MEMORY
+ */
+MUST_USE enum status lsm_get(struct lsm *lsm, struct slice key, enum lsm_wait wait,
+                             struct buffer *scratch, struct cell *cell);
+
+/* The greatest version accepted for `key` but not yet visible (synced writes in the queue); the
+ * zero version if none. What every durable check must also see. */
+struct version lsm_queued_version(struct lsm *lsm, struct slice key);
+
+/* Iterators: keys in [lower, upper), upper empty meaning no bound; each with its one merged cell.
+ */
+struct lsm_iterator;
+struct lsm_iterator_options {
+    struct slice lower;
+    struct slice upper;
+    bool reverse; /* From the greatest key down. */
+    enum lsm_wait wait;
+    uint32_t work_budget; /* Cells looked at per call of next, before STATUS_BUDGET; 0: 4096. */
+};
+/* Both bounds are copied. An open iterator keeps the tables it reads from being removed. */
+MUST_USE enum status lsm_iterator_open(struct lsm *lsm, const struct lsm_iterator_options *options,
+                                       struct lsm_iterator **iterator);
+/*
+ * Moves to the next key; *key and *cell borrow until the next call.
+ * STATUS_NOT_FOUND    the end.
+ * STATUS_BUDGET       looked at enough for one call; call again to go on.
+ * STATUS_WOULD_BLOCK  only with LSM_NOWAIT; the iterator stands where it stood.
+ * STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY
+ */
+MUST_USE enum status lsm_iterator_next(struct lsm_iterator *iterator, struct slice *key,
+                                       struct cell *cell);
+void lsm_iterator_close(struct lsm_iterator *iterator);
+
+/* A request for background work, the engine's until `done`. */
+struct lsm_request {
+    void (*done)(struct lsm_request *request, enum status status);
+    struct list_node node;
+    uint64_t goal;
+};
+/* All that is visible now will be in tables. */
+MUST_USE enum status lsm_flush(struct lsm *lsm, struct lsm_request *request);
+/* Flushes, then merges every tier into the bottom. */
+MUST_USE enum status lsm_compact(struct lsm *lsm, struct lsm_request *request);
+
+/* Counters since open, and what is there now. */
+struct lsm_stats {
+    uint64_t key_estimate; /* Cells in memtables and tables, duplicates not removed. */
+    uint64_t tombstone_estimate;
+    uint64_t table_count;
+    uint64_t table_size; /* Bytes of all tables. */
+    uint64_t memtable_size;
+    uint64_t wal_size; /* Bytes of live segments. */
+    uint64_t wal_queue_size;
+    uint64_t run_count;       /* Places a get may have to look in. */
+    uint64_t compaction_debt; /* Bytes above the shape compaction aims at. */
+    uint64_t user_written;    /* Encoded bytes of accepted batches. */
+    uint64_t wal_written;
+    uint64_t flush_written;
+    uint64_t compaction_read;
+    uint64_t compaction_written;
+    uint64_t sync_count;
+    uint64_t group_count;
+    uint64_t write_count;
+    uint64_t get_count;
+    uint64_t get_table_count;   /* Tables a get read a block of. */
+    uint64_t filter_skip_count; /* Tables a filter spared. */
+    uint64_t filter_false_count;
+    uint64_t would_block_count;
+    uint64_t overloaded_count;
+    uint64_t purged_count;
+    struct version version_max; /* At or above every version ever merged, queued ones included. */
+    bool read_only;
+};
+void lsm_stats(struct lsm *lsm, struct lsm_stats *stats);
+
+#endif
