@@ -1,0 +1,81 @@
+/*
+ * node/config.h -- what an operator sets, from flags, KV_... variables, a file and defaults.
+ *
+ * One table (config.c) names every key once: [section] key, its flag --section-key or short form,
+ * its variable KV_SECTION_KEY, its type, bounds, default and one line of help; parsing, --help and
+ * --print-config all read it. A flag beats a variable, a variable the file, the file the default.
+ * Unknown keys and values out of bounds are errors that name the source and, in a file, the line.
+ */
+#ifndef NODE_CONFIG_H
+#define NODE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "base/buffer.h"
+#include "base/env.h"
+#include "base/status.h"
+#include "ring/topology.h"
+
+#define CONFIG_PATH_SIZE_MAX 1024
+#define CONFIG_BOOTSTRAP_COUNT_MAX 64
+
+enum level { LEVEL_ONE = 1, LEVEL_QUORUM = 2, LEVEL_ALL = 3 };
+
+struct config_bootstrap {
+    uint32_t id;
+    char peer_address[ADDRESS_TEXT_SIZE_MAX];
+};
+
+struct config {
+    /* [node] */
+    uint32_t id; /* 1 and above; fixed for the life of the data. */
+    char data_dir[CONFIG_PATH_SIZE_MAX];
+    char zone[RING_ZONE_SIZE_MAX];         /* "default" */
+    uint32_t weight;                       /* 1 */
+    char advertise[ADDRESS_HOST_SIZE_MAX]; /* Host that others reach us at; else as bound. */
+    enum log_level log_level;              /* info */
+    bool insecure;                         /* Allows addresses other than loopback without TLS. */
+    /* [listen] */
+    char client[ADDRESS_TEXT_SIZE_MAX]; /* 127.0.0.1:7400 */
+    char peer[ADDRESS_TEXT_SIZE_MAX];   /* 127.0.0.1:7401 */
+    char admin[ADDRESS_TEXT_SIZE_MAX];  /* 127.0.0.1:7402; "off" for none. */
+    /* [cluster] */
+    struct config_bootstrap bootstrap[CONFIG_BOOTSTRAP_COUNT_MAX]; /* Sorted by id. */
+    uint32_t bootstrap_count;
+    uint32_t replicas; /* 3, or the count of members if that is less. */
+    uint32_t ranges;   /* 1024 */
+    /* [client] */
+    uint32_t connections_max;  /* 10000 */
+    uint32_t key_size_max;     /* 64 KiB */
+    uint32_t value_size_max;   /* 8 MiB */
+    uint64_t request_size_max; /* 64 MiB: of one request, and of what one session may queue. */
+    uint32_t pipeline_max;     /* 1024: requests of one session under way. */
+    enum level read_level;     /* quorum */
+    enum level write_level;    /* quorum */
+    /* [timeouts], milliseconds */
+    uint32_t request_timeout_ms; /* 5000: from a client's request to its answer. */
+    uint32_t hedge_timeout_ms;   /* 50: until a read asks one more replica. */
+    uint32_t heartbeat_ms;       /* 200 */
+    uint32_t suspect_ms;         /* 1000: silence after which a peer is not counted on. */
+    uint32_t down_ms;            /* 2000 */
+    uint32_t election_ms;        /* 1000 */
+    uint32_t shutdown_ms;        /* 10000: for answering what is owed. */
+    uint32_t clock_lead_ms;      /* 500: peers' clocks may lead ours by this. */
+    /* [limits] */
+    uint64_t inflight_size_max;  /* 256 MiB: bytes of requests under way; above: -OVERLOADED. */
+    uint32_t inflight_count_max; /* 100000: operations under way. */
+    /* [storage] */
+    uint64_t memory_size;      /* 512 MiB */
+    uint64_t memtable_size;    /* 0: an eighth of it */
+    uint64_t wal_segment_size; /* 16 MiB */
+    uint32_t pool_threads;     /* 2 */
+};
+
+void config_defaults(struct config *config);
+/* STATUS_INVALID with one sentence in `message` that says which key, why, and where it came from.
+ */
+MUST_USE enum status config_check(const struct config *config, struct buffer *message);
+
+#endif
