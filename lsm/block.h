@@ -1,0 +1,88 @@
+/*
+ * lsm/block.h -- the unit tables are read in: sorted entries, sealed by a checksum.
+ *
+ * A block's entries are prefix-compressed against the one before, with full keys at restarts for
+ * binary search. Sealing compresses where that pays and adds a checksum bound to file and place.
+ * Indexes, filters and properties are sealed the same way, so no byte of a table goes unchecked.
+ * The layout is docs/formats/table.md. The one file that includes <lz4.h> is block.c.
+ * Invariants:
+ *  (1) Whatever the bytes, no function here reads outside them; malformed ones are STATUS_CORRUPT.
+ *  (2) A sealed block opens only under the nonce and offset it was sealed with.
+ */
+#ifndef LSM_BLOCK_H
+#define LSM_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/slice.h"
+#include "base/status.h"
+#include "lsm/lsm.h"
+
+#define BLOCK_RESTART_INTERVAL 8
+#define BLOCK_TRAILER_SIZE 13
+/* A block of one greatest entry, and anything smaller. */
+#define BLOCK_RAW_SIZE_MAX (LSM_VALUE_SIZE_MAX + LSM_KEY_SIZE_MAX + (1u << 20))
+#define BLOCK_SEALED_SIZE_MAX (BLOCK_RAW_SIZE_MAX + BLOCK_TRAILER_SIZE)
+
+/* Collects entries. A zeroed struct is an empty builder. */
+struct block_builder {
+    struct buffer entries;
+    struct buffer restarts; /* u32 each */
+    struct buffer last_key;
+    uint32_t entry_count;
+};
+
+void block_builder_deinit(struct block_builder *builder);
+void block_builder_clear(struct block_builder *builder); /* Keeps the memory. */
+/* Bytes that block_builder_finish() would give. */
+size_t block_builder_size(const struct block_builder *builder);
+/* Keys strictly ascend. Memory failure shows at finish. */
+void block_builder_add(struct block_builder *builder, struct slice key, struct slice cell);
+/* *raw borrows until the builder's next call; at least one entry. STATUS_NO_MEMORY. */
+MUST_USE enum status block_builder_finish(struct block_builder *builder, struct slice *raw);
+
+struct block_place {
+    uint64_t nonce;  /* Of the file. */
+    uint64_t offset; /* Of the sealed block in it. */
+};
+
+/* Appends the sealed form of `raw`; compressed only if asked and if it saves enough. */
+void block_seal(struct buffer *to, struct slice raw, bool compress, struct block_place place);
+/*
+ * `sealed` holds a sealed block and nothing else; a compressed one is decompressed behind it in
+ * the same buffer. *raw borrows from the buffer. STATUS_CORRUPT, STATUS_NO_MEMORY
+ */
+MUST_USE enum status block_unseal(struct buffer *sealed, struct block_place place,
+                                  struct slice *raw);
+
+/* The cell of `key` in a raw block, by binary search; borrows from it. STATUS_NOT_FOUND,
+ * STATUS_CORRUPT */
+MUST_USE enum status block_get(struct slice raw, struct slice key, struct slice *cell);
+
+/* Walks one raw block. Statuses as in lsm/cursor.h. Zero it before first use. */
+struct block_cursor {
+    struct slice key;  /* Borrows until the next move. */
+    struct slice cell; /* Borrows from the raw block. */
+    struct slice entries;
+    const uint8_t *restarts;
+    uint32_t restart_count;
+    uint32_t offset;      /* Of the entry it stands on. */
+    uint32_t next_offset; /* Of the one after. */
+    struct buffer key_buffer;
+};
+
+/* Stands nowhere after. `raw` must outlive its use. */
+MUST_USE enum status block_cursor_reset(struct block_cursor *cursor, struct slice raw);
+void block_cursor_deinit(struct block_cursor *cursor);
+MUST_USE enum status block_cursor_first(struct block_cursor *cursor);
+MUST_USE enum status block_cursor_last(struct block_cursor *cursor);
+/* To the least key at or above `bound`. */
+MUST_USE enum status block_cursor_seek(struct block_cursor *cursor, struct slice bound);
+/* To the greatest key below `bound`. */
+MUST_USE enum status block_cursor_seek_before(struct block_cursor *cursor, struct slice bound);
+MUST_USE enum status block_cursor_next(struct block_cursor *cursor);
+MUST_USE enum status block_cursor_previous(struct block_cursor *cursor);
+
+#endif

@@ -1,0 +1,123 @@
+/*
+ * lsm/table.h -- an immutable sorted file of cells, one per key, and cursors over it.
+ *
+ * Index and filters live in memory from open to close; blocks are read when needed, never mapped.
+ * The layout is docs/formats/table.md.
+ * Contract:
+ *  (1) After open a table never changes; any number of threads may read it at once.
+ *  (2) References: whoever keeps a pointer holds one. table_release() says when the last one went;
+ *      only then, and by that caller alone, table_close(). (Closing a file may block, so a loop
+ *      hands it to a job.)
+ *  (3) Damage is STATUS_CORRUPT, logged with file id and offset; never another key's cell, never
+ *      NOT_FOUND for a key that was written.
+ */
+#ifndef LSM_TABLE_H
+#define LSM_TABLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/cell.h"
+#include "base/env.h"
+#include "base/list.h"
+#include "lsm/block.h"
+#include "lsm/bloom.h"
+#include "lsm/cursor.h"
+
+#define TABLE_FORMAT_VERSION 1
+#define TABLE_FOOTER_SIZE 80
+#define TABLE_CHUNK_SIZE (256u << 10) /* Unit of writes and of the file checksum. */
+#define TABLE_BLOCK_COUNT_MAX (64u << 20)
+
+/* What is known of a table without reading its blocks. The file itself holds all but file_size and
+ * file_checksum, which only who finished it knows: the manifest keeps them. */
+struct table_properties {
+    struct slice key_min; /* Borrows from the table, or from the writer. */
+    struct slice key_max; /* Inclusive. */
+    uint64_t entry_count;
+    uint64_t tombstone_count; /* Cells of kind CELL_DELETE. */
+    uint64_t expiring_count;  /* Cells with an expiry. */
+    uint64_t raw_size;        /* Bytes of keys and encoded cells. */
+    struct version version_min;
+    struct version version_max;
+    uint64_t stamp_max;     /* Of expiry stamps. */
+    uint64_t expiry_min_ms; /* Among expiring cells; 0 if none. */
+    uint64_t expiry_max_ms;
+    uint64_t nonce;
+    uint64_t file_size;
+    uint64_t file_checksum; /* See docs/formats/table.md; 0: not known. */
+};
+
+struct table_fence;
+struct table_filter;
+
+struct table {
+    uint64_t file_id;
+    struct table_properties properties; /* Key bounds borrow from the table. */
+    uint64_t memory_size;               /* Bytes of heap it holds. */
+    struct list_node node;              /* The holder's, for lists of its own. */
+
+    /* Private from here. */
+    struct env *env;
+    struct env_file *file;
+    atomic_uint_fast32_t references;
+    struct buffer bounds;       /* key_min, then key_max. */
+    struct buffer fence_keys;   /* Separators, one after another. */
+    uint64_t *fence_prefixes;   /* The first 8 bytes of each, big-endian: searched first. */
+    struct table_fence *fences; /* One per block. */
+    uint32_t block_count;
+    struct table_filter *filters; /* Each over a run of blocks, in order. */
+    uint32_t filter_count;        /* 0: no filters. */
+};
+
+/*
+ * Opens the file and loads index and filters; blocks. The caller holds the one reference.
+ * `expected` is what the manifest says, or NULL: nonce, size and entry count must then agree.
+ * STATUS_NOT_FOUND    no such file.
+ * STATUS_CORRUPT      damaged or another file than expected; logged.
+ * STATUS_UNSUPPORTED  of a newer format version.
+ * STATUS_IO, STATUS_NO_MEMORY
+ */
+MUST_USE enum status table_open(struct env *env, const char *path, uint64_t file_id,
+                                const struct table_properties *expected, struct table **table);
+void table_close(struct table *table); /* Harmless on NULL. */
+void table_acquire(struct table *table);
+/* True if that was the last reference: close it. */
+MUST_USE bool table_release(struct table *table);
+
+/* False if the table surely has no such key: by its bounds, then by its filter. Memory only.
+ * `key_hash` is checksum64(key, 0). */
+bool table_may_hold(const struct table *table, struct slice key, uint64_t key_hash);
+
+/*
+ * The cell of `key`, without asking the filter. *cell borrows from `scratch`, whose old content
+ * goes; a scratch used again makes no allocation.
+ * STATUS_NOT_FOUND    not in this table.
+ * STATUS_WOULD_BLOCK  only with LSM_NOWAIT.
+ * STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY
+ */
+MUST_USE enum status table_get(const struct table *table, struct slice key, enum lsm_wait wait,
+                               struct buffer *scratch, struct cell *cell);
+
+/* Reads the whole file and compares its checksum with properties.file_checksum, which must be
+ * known. Blocks long: for checks, not for reads. STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY */
+MUST_USE enum status table_verify(const struct table *table);
+
+/* A cursor over one table; copies a block at a time into a buffer of its own. Private, but
+ * embedded by callers. `base` is the cursor to walk; key and cell borrow until the next move. */
+struct table_cursor {
+    struct cursor base;
+    const struct table *table;
+    uint32_t block_index;  /* Of the block loaded; block_count while none is. */
+    bool stepping;         /* A step crossed into another block that was not read yet. */
+    struct buffer scratch; /* The block as read, and decompressed. */
+    struct block_cursor block;
+};
+
+/* Cannot fail. The table must stay referenced until table_cursor_close(). */
+void table_cursor_open(struct table_cursor *cursor, const struct table *table);
+void table_cursor_close(struct table_cursor *cursor);
+
+#endif
