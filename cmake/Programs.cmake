@@ -1,14 +1,85 @@
-# kvnode, kvctl, the simulator and the benches. A program is named here with what it links.
+# kvnode, kvctl, the simulators and the benches: what each is made of and what it links.
+#
+# A program of RINGKV_PROGRAMS must have its sources: a file that was moved or lost then stops the
+# configuration, instead of leaving one program less to be tested.
+set(RINGKV_PROGRAMS)
+
 if(RINGKV_JEMALLOC AND NOT RINGKV_SANITIZE)
-  pkg_check_modules(JEMALLOC IMPORTED_TARGET jemalloc)
+  pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
 endif()
 
+# What a program links of ours, from the top down; a folder without sources has no library.
+function(ringkv_libraries out)
+  set(found)
+  foreach(library ${ARGN})
+    if(TARGET ${library})
+      list(APPEND found ${library})
+    endif()
+  endforeach()
+  set(${out} ${found} PARENT_SCOPE)
+endfunction()
+
+# ringkv_program(NAME MAIN file SOURCES files... LIBRARIES ours... PACKAGES pkg-config names...)
 function(ringkv_program name)
-  cmake_parse_arguments(program "" "" "SOURCES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(program "" "MAIN" "SOURCES;LIBRARIES;PACKAGES" ${ARGN})
+  if(NOT EXISTS ${CMAKE_SOURCE_DIR}/${program_MAIN})
+    if(name IN_LIST RINGKV_PROGRAMS)
+      message(FATAL_ERROR "${name}: ${program_MAIN} is missing")
+    endif()
+    return()
+  endif()
   add_executable(${name} ${program_SOURCES})
   ringkv_warnings(${name})
-  target_link_libraries(${name} PRIVATE ${program_LIBRARIES})
+  target_compile_definitions(${name} PRIVATE RINGKV_VERSION="${PROJECT_VERSION}")
+  ringkv_libraries(libraries ${program_LIBRARIES})
+  target_link_libraries(${name} PRIVATE ${libraries})
+  foreach(package ${program_PACKAGES})
+    string(MAKE_C_IDENTIFIER "PACKAGE_${package}" variable)
+    pkg_check_modules(${variable} REQUIRED IMPORTED_TARGET ${package})
+    target_link_libraries(${name} PRIVATE PkgConfig::${variable})
+  endforeach()
   if(TARGET PkgConfig::JEMALLOC)
     target_link_libraries(${name} PRIVATE PkgConfig::JEMALLOC)
   endif()
 endfunction()
+
+# The node: its main and the files that speak to libuv and libwebsockets, over the pure libraries.
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/node/main.c ${CMAKE_SOURCE_DIR}/node/*_uv.c)
+ringkv_program(kvnode MAIN node/main.c SOURCES ${sources}
+  LIBRARIES ringkv_node ringkv_lsm ringkv_ring ringkv_raft ringkv_base_uv ringkv_base
+  PACKAGES inih libwebsockets)
+
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/client/kvctl*.c
+  ${CMAKE_SOURCE_DIR}/client/*_uv.c)
+ringkv_program(kvctl MAIN client/kvctl.c SOURCES ${sources}
+  LIBRARIES ringkv_client ringkv_base_uv ringkv_base PACKAGES jansson)
+
+# The simulated world knows base alone; the simulators bring raft, or the whole node, into it.
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/*.c)
+list(FILTER sources EXCLUDE REGEX "/(kvsim|group_sim)[a-z_]*\\.c$")
+if(sources)
+  add_library(ringkv_sim STATIC ${sources})
+  ringkv_warnings(ringkv_sim)
+  target_link_libraries(ringkv_sim PUBLIC ringkv_base)
+endif()
+
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/group_sim*.c)
+ringkv_program(group_sim MAIN tests/sim/group_sim.c SOURCES ${sources}
+  LIBRARIES ringkv_sim ringkv_raft ringkv_base)
+
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/kvsim*.c)
+ringkv_program(kvsim MAIN tests/sim/kvsim.c SOURCES ${sources}
+  LIBRARIES ringkv_sim ringkv_node ringkv_client ringkv_lsm ringkv_ring ringkv_raft ringkv_base)
+
+# Each tools/bench/bench_<noun>.c is a program; what they share is the other files there.
+file(GLOB benches CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/bench/bench_*.c)
+file(GLOB shared CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/bench/*.c)
+if(benches)
+  list(REMOVE_ITEM shared ${benches})
+endif()
+foreach(bench ${benches})
+  get_filename_component(name ${bench} NAME_WE)
+  ringkv_program(${name} MAIN tools/bench/${name}.c SOURCES ${bench} ${shared}
+    LIBRARIES ringkv_client ringkv_node ringkv_lsm ringkv_ring ringkv_raft ringkv_base_uv
+      ringkv_base)
+endforeach()

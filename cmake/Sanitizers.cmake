@@ -1,5 +1,7 @@
 # RINGKV_SANITIZE: empty, "address" (with undefined behaviour), "thread" or "coverage".
+# RINGKV_FUZZ: every library is instrumented for libFuzzer, so that it sees which branches it took.
 set(RINGKV_SANITIZE "" CACHE STRING "address, thread, coverage or empty")
+option(RINGKV_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
 if(RINGKV_SANITIZE STREQUAL "address")
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all
     -fno-omit-frame-pointer)
@@ -12,4 +14,10 @@ elseif(RINGKV_SANITIZE STREQUAL "coverage")
   add_link_options(--coverage)
 elseif(NOT RINGKV_SANITIZE STREQUAL "")
   message(FATAL_ERROR "RINGKV_SANITIZE=${RINGKV_SANITIZE}: address, thread, coverage or empty")
+endif()
+if(RINGKV_FUZZ)
+  if(NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "RINGKV_FUZZ needs clang, not ${CMAKE_C_COMPILER_ID}: cmake --preset fuzz")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
 endif()

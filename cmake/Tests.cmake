@@ -1,11 +1,19 @@
-# Unit tests: tests/unit/test_<stem>.c, each a program of its own with Criterion, linked with the
-# libraries of the line that names it below.
+# Unit tests: tests/unit/test_<stem>.c, each a program of its own with Criterion. A folder's tests
+# are named in tests/unit/<folder>.cmake with the libraries they link.
+#
+# Neither a test that no line names nor a line whose test is gone may pass unseen: both are written
+# to unit-unmatched.txt in the build folder, which the unit suite reads and fails on.
 pkg_check_modules(CRITERION REQUIRED IMPORTED_TARGET criterion)
+set(RINGKV_UNIT_UNMATCHED ${CMAKE_BINARY_DIR}/unit-unmatched.txt)
+file(WRITE ${RINGKV_UNIT_UNMATCHED} "")
+set_property(GLOBAL PROPERTY ringkv_unit_stems "")
 
 function(ringkv_unit_test stem)
   if(NOT EXISTS ${CMAKE_SOURCE_DIR}/tests/unit/test_${stem}.c)
+    file(APPEND ${RINGKV_UNIT_UNMATCHED} "registered, but there is no tests/unit/test_${stem}.c\n")
     return()
   endif()
+  set_property(GLOBAL APPEND PROPERTY ringkv_unit_stems ${stem})
   add_executable(test_${stem} ${CMAKE_SOURCE_DIR}/tests/unit/test_${stem}.c)
   target_link_libraries(test_${stem} PRIVATE ${ARGN} PkgConfig::CRITERION)
   target_compile_options(test_${stem} PRIVATE -Wall -Wextra -Werror)
@@ -14,7 +22,7 @@ function(ringkv_unit_test stem)
   set_tests_properties(unit_${stem} PROPERTIES LABELS unit TIMEOUT 300)
 endfunction()
 
-# Stems by the folder they test: file(GLOB) finds them, the folder's library is linked.
+# ringkv_unit_tests(STEMS a b c LIBRARIES ringkv_base ...)
 function(ringkv_unit_tests)
   cmake_parse_arguments(group "" "" "STEMS;LIBRARIES" ${ARGN})
   foreach(stem ${group_STEMS})
@@ -22,8 +30,20 @@ function(ringkv_unit_tests)
   endforeach()
 endfunction()
 
-foreach(list base env_uv lsm ring raft node client sim)
-  if(EXISTS ${CMAKE_SOURCE_DIR}/tests/unit/${list}.cmake)
-    include(${CMAKE_SOURCE_DIR}/tests/unit/${list}.cmake)
+file(GLOB lists CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/*.cmake)
+foreach(list ${lists})
+  include(${list})
+endforeach()
+
+get_property(stems GLOBAL PROPERTY ringkv_unit_stems)
+file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/unit/test_*.c)
+foreach(test ${tests})
+  string(REGEX REPLACE "^.*/test_(.*)\\.c$" "\\1" stem ${test})
+  if(NOT stem IN_LIST stems)
+    file(APPEND ${RINGKV_UNIT_UNMATCHED} "tests/unit/test_${stem}.c is in no tests/unit/*.cmake\n")
   endif()
+endforeach()
+add_custom_target(unit_tests)
+foreach(stem ${stems})
+  add_dependencies(unit_tests test_${stem})
 endforeach()
