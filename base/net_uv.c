@@ -8,23 +8,18 @@
  *  (1) `writing` is what the kernel gets next, from `written` on; it stays put while `busy`, that
  *      is while a uv_write is under way. `out` is behind it.
  *  (2) `in` holds the start of what was not delivered: less than one frame, or more after a pause.
- *  (3) `closed` is called from close_done() alone, which libuv runs in a phase of its own; so never
- *      inside a call of the user. Nothing of a connection is freed before.
- *  (4) Unsent bytes are bounded: above the bound the sender is told OVERLOADED, and one who sends
- * on above NET_CAP_FACTOR times the bound loses the connection. (5) A frame's claimed size takes no
- * memory: `in` grows with what arrived.
- *
- *   RESOLVING --> CONNECTING --> OPEN --> DRAINING --> CLOSED
- *       |             |            |                     ^
- *       +-------------+------------+---------------------+
+ *  (3) `closed` is called from connection_closed() alone, which libuv runs in a phase of its own;
+ * so never inside a call of the user. Nothing of a connection is freed before. (4) Unsent bytes are
+ * bounded: above the bound the sender is told OVERLOADED, and one who sends on above NET_CAP_FACTOR
+ * times the bound loses the connection. (5) A frame's claimed size takes no memory: `in` grows with
+ * what arrived.
  */
 #include <string.h>
 
-#include "base/address.h"
 #include "base/codec.h"
-#include "base/env_uv_internal.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/net_uv_internal.h"
 
 #define NET_BACKLOG 1024
 #define NET_CAP_FACTOR 4
@@ -34,50 +29,6 @@
 /* An empty buffer that grew beyond this is given back. */
 #define NET_BUFFER_KEEP_SIZE ((size_t)256 << 10)
 #define FRAME_HEADER_SIZE 4
-
-enum connection_state {
-    CONNECTION_RESOLVING,
-    CONNECTION_CONNECTING,
-    CONNECTION_OPEN,
-    CONNECTION_DRAINING, /* Closing, with bytes still to be sent. */
-    CONNECTION_CLOSED,   /* `closed` is about to come. */
-};
-
-struct connection_uv {
-    struct env_connection base;
-    struct env_uv *env;
-    uv_tcp_t tcp;
-    enum connection_state state;
-    enum env_framing framing;
-    enum status why; /* For `closed`, from DRAINING on. */
-    bool announced;  /* The user knows of it, so `closed` is due. */
-    bool paused;
-    bool overloaded; /* OVERLOADED was said, `drained` is due. */
-    bool busy;       /* `write` is under way, with `write_size` bytes. */
-    bool direct;     /* The read under way goes to `in`. */
-    struct list_node node;
-    struct list_node flush_node;
-    struct list_node resume_node;
-    struct buffer out;
-    struct buffer writing;
-    size_t written;
-    size_t write_size;
-    uv_write_t write;
-    struct buffer in;
-    struct env_timer drain_timer;
-    uv_connect_t connect;
-    struct resolve_uv *resolve; /* While RESOLVING. */
-    uint16_t port;              /* To connect to. */
-    struct addrinfo *addresses; /* What the name gave; owned. */
-    struct addrinfo *address;   /* To be tried next, among these. */
-    char remote[ADDRESS_TEXT_SIZE_MAX];
-};
-
-/* Outlives a connection that is closed meanwhile: a lookup cannot be stopped. */
-struct resolve_uv {
-    uv_getaddrinfo_t request;
-    struct connection_uv *connection; /* NULL if it gave up. */
-};
 
 struct env_listener {
     struct env_uv *env;
@@ -130,8 +81,8 @@ static void buffer_empty(struct buffer *buffer)
 
 static void drain_timed_out(struct env_timer *timer);
 
-static struct connection_uv *connection_new(struct env_uv *env, enum env_framing framing,
-                                            const struct env_net_events *events, void *context)
+struct connection_uv *connection_new(struct env_uv *env, enum env_framing framing,
+                                     const struct env_net_events *events, void *context)
 {
     ASSERT(events != NULL);
     struct connection_uv *connection = memory_allocate_zeroed(1, sizeof(*connection));
@@ -152,7 +103,7 @@ static struct connection_uv *connection_new(struct env_uv *env, enum env_framing
     return connection;
 }
 
-static void close_done(uv_handle_t *handle)
+void connection_closed(uv_handle_t *handle)
 {
     struct connection_uv *connection = handle->data;
     ASSERT(connection->state == CONNECTION_CLOSED);
@@ -168,8 +119,7 @@ static void close_done(uv_handle_t *handle)
     memory_free(connection);
 }
 
-/* At once, whatever is unsent; `closed` follows. */
-static void connection_end(struct connection_uv *connection, enum status why)
+void connection_end(struct connection_uv *connection, enum status why)
 {
     if (connection->state == CONNECTION_CLOSED) {
         return;
@@ -180,17 +130,15 @@ static void connection_end(struct connection_uv *connection, enum status why)
     list_remove(&connection->resume_node);
     env_uv_timer_stop(&connection->env->base, &connection->drain_timer);
     if (connection->resolve != NULL) {
-        connection->resolve->connection = NULL;
-        (void)uv_cancel((uv_req_t *)&connection->resolve->request);
-        connection->resolve = NULL;
+        dial_uv_abandon(connection);
     }
     /* Between two addresses of a name it is closing already: redial_done() sees the state. */
     if (!uv_is_closing((uv_handle_t *)&connection->tcp)) {
-        uv_close((uv_handle_t *)&connection->tcp, close_done);
+        uv_close((uv_handle_t *)&connection->tcp, connection_closed);
     }
 }
 
-static void connection_failed(struct connection_uv *connection, const char *call, int rc)
+void connection_failed(struct connection_uv *connection, const char *call, int rc)
 {
     if (connection->state == CONNECTION_CLOSED) {
         return; /* Our own closing, come back as an error. */
@@ -546,13 +494,7 @@ bool net_uv_turn_end(struct env_uv *env)
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-static bool sockaddr_of(const struct address *address, struct sockaddr_storage *storage)
-{
-    return uv_ip4_addr(address->host, address->port, (struct sockaddr_in *)storage) == 0 ||
-           uv_ip6_addr(address->host, address->port, (struct sockaddr_in6 *)storage) == 0;
-}
-
-static void connection_opened(struct connection_uv *connection)
+void connection_opened(struct connection_uv *connection)
 {
     connection->state = CONNECTION_OPEN;
     /* Turns are gathered here; the kernel need not wait for more. */
@@ -568,133 +510,6 @@ static void connection_opened(struct connection_uv *connection)
     if (!connection->paused) {
         read_start(connection);
     }
-}
-
-static void address_next(struct connection_uv *connection);
-
-/* A name may have several addresses, and a handle connects but once. */
-static void redial_done(uv_handle_t *handle)
-{
-    struct connection_uv *connection = handle->data;
-    if (connection->state == CONNECTION_CLOSED) {
-        close_done(handle);
-        return;
-    }
-    int rc = uv_tcp_init(&connection->env->loop, &connection->tcp);
-    ASSERT(rc == 0);
-    connection->tcp.data = connection;
-    address_next(connection);
-}
-
-static void connect_done(uv_connect_t *connect, int rc)
-{
-    struct connection_uv *connection = container_of(connect, struct connection_uv, connect);
-    if (connection->state == CONNECTION_CLOSED) {
-        return;
-    }
-    if (rc == 0) {
-        connection_opened(connection);
-    } else if (connection->address != NULL) {
-        uv_close((uv_handle_t *)&connection->tcp, redial_done);
-    } else {
-        connection_failed(connection, "connect", rc);
-    }
-}
-
-static void connection_dial(struct connection_uv *connection, const struct sockaddr *address)
-{
-    connection->state = CONNECTION_CONNECTING;
-    int rc = uv_tcp_connect(&connection->connect, &connection->tcp, address, connect_done);
-    if (rc != 0) {
-        connect_done(&connection->connect, rc);
-    }
-}
-
-static void address_next(struct connection_uv *connection)
-{
-    struct addrinfo *address = connection->address;
-    ASSERT(address != NULL);
-    connection->address = address->ai_next;
-    struct sockaddr_storage storage = {0};
-    memcpy(&storage, address->ai_addr, address->ai_addrlen);
-    uint16_t port = htons(connection->port);
-    if (storage.ss_family == AF_INET6) {
-        ((struct sockaddr_in6 *)&storage)->sin6_port = port;
-    } else {
-        ((struct sockaddr_in *)&storage)->sin_port = port;
-    }
-    connection_dial(connection, (const struct sockaddr *)&storage);
-}
-
-static void resolve_done(uv_getaddrinfo_t *request, int rc, struct addrinfo *addresses)
-{
-    struct resolve_uv *resolve = container_of(request, struct resolve_uv, request);
-    struct connection_uv *connection = resolve->connection;
-    memory_free(resolve);
-    if (connection == NULL) {
-        uv_freeaddrinfo(addresses);
-        return;
-    }
-    connection->resolve = NULL;
-    if (rc != 0 || addresses == NULL) {
-        log_debug(&connection->env->base, "net.resolve", "remote=%s error=%s", connection->remote,
-                  uv_err_name(rc));
-        connection_end(connection, STATUS_NOT_FOUND);
-        return;
-    }
-    connection->addresses = addresses;
-    connection->address = addresses;
-    address_next(connection);
-}
-
-static void connection_resolve(struct connection_uv *connection, const struct address *address)
-{
-    connection->state = CONNECTION_RESOLVING;
-    struct resolve_uv *resolve = memory_allocate_zeroed(1, sizeof(*resolve));
-    if (resolve == NULL) {
-        connection_end(connection, STATUS_NO_MEMORY);
-        return;
-    }
-    resolve->connection = connection;
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    int rc = uv_getaddrinfo(&connection->env->loop, &resolve->request, resolve_done, address->host,
-                            NULL, &hints);
-    if (rc != 0) {
-        memory_free(resolve);
-        connection_failed(connection, "getaddrinfo", rc);
-        return;
-    }
-    connection->resolve = resolve;
-}
-
-static enum status net_uv_connect(struct env *base, const char *text, enum env_framing framing,
-                                  const struct env_net_events *events, void *context,
-                                  struct env_connection **connection_out)
-{
-    struct env_uv *env = env_uv_of(base);
-    struct address address;
-    enum status status = address_parse(text, &address);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    if (env->closing) {
-        return STATUS_CANCELLED;
-    }
-    struct connection_uv *connection = connection_new(env, framing, events, context);
-    if (connection == NULL) {
-        return STATUS_NO_MEMORY;
-    }
-    connection->announced = true;
-    connection->port = address.port;
-    address_format(&address, connection->remote);
-    struct sockaddr_storage storage;
-    if (sockaddr_of(&address, &storage)) {
-        connection_dial(connection, (const struct sockaddr *)&storage);
-    } else {
-        connection_resolve(connection, &address);
-    }
-    *connection_out = &connection->base;
-    return STATUS_OK;
 }
 
 static const char *net_uv_remote(const struct env_connection *base)
@@ -877,7 +692,7 @@ void net_uv_ops(struct env_ops *ops)
 {
     ops->net_listen = net_uv_listen;
     ops->net_listener_close = net_uv_listener_close;
-    ops->net_connect = net_uv_connect;
+    ops->net_connect = dial_uv_connect;
     ops->net_send = net_uv_send;
     ops->net_close = net_uv_close;
     ops->net_pause = net_uv_pause;
