@@ -5,7 +5,8 @@
  * as many as its level needs (one in full, the rest for versions) and, at QUORUM and ALL, makes
  * sure that what it answers is held by as many before it answers, so that such reads never go back.
  * Contract:
- *  (1) `done` runs exactly once, on the loop, never inside the call that began the operation.
+ *  (1) `done` runs exactly once, on the loop; when all is at hand, before the call that began the
+ *      operation returns.
  *  (2) An operation struct is the coordinator's from begin to done; keys and values are copied at
  *      begin, results borrow until done returns.
  *  (3) A status that says refused means that nothing was sent to any replica; once one replica may
@@ -18,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/cell.h"
+#include "base/env.h"
 #include "base/slice.h"
 #include "base/status.h"
 #include "node/config.h"
@@ -97,6 +99,33 @@ struct coordinator_scan {
 };
 
 #define COORDINATOR_SCAN_COUNT_MAX 10000
+
+struct peers;
+struct replica;
+struct timekeeper;
+struct topology;
+struct node_counters;
+struct histogram;
+
+/* All of it outlives the coordinator. */
+struct coordinator_options {
+    const struct config *config;
+    struct peers *peers;
+    struct replica *replica;
+    struct timekeeper *timekeeper;
+    const struct topology *topology;
+    struct node_counters *counters;
+    struct histogram *read_latency_us;
+    struct histogram *write_latency_us;
+};
+
+MUST_USE enum status coordinator_open(struct env *env, const struct coordinator_options *options,
+                                      struct coordinator **coordinator);
+/* Answers every operation under way with STATUS_CANCELLED and refuses later ones so. */
+void coordinator_stop(struct coordinator *coordinator);
+/* No call to this node's own replica is under way any more. */
+bool coordinator_stopped(const struct coordinator *coordinator);
+void coordinator_close(struct coordinator *coordinator);
 
 /* Always take the operation: even a refusal comes through done. */
 void coordinator_read(struct coordinator *coordinator, struct coordinator_read *read);

@@ -83,8 +83,12 @@ uint32_t node_peers(const struct node *node, struct node_peer_info *peers, uint3
 uint64_t node_now_ms(const struct node *node);       /* HLC milliseconds, for judging expiry. */
 uint64_t node_key_estimate(const struct node *node); /* Live keys of the cluster, roughly. */
 
+struct server;
+struct server *node_server(const struct node *node);
+
 struct lsm_stats;
 struct group_info;
+/* All zero while OPENING. */
 void node_lsm_stats(const struct node *node, struct lsm_stats *stats);
 /* False while this node has no part in the Raft group. */
 bool node_group_info(const struct node *node, struct group_info *info);

@@ -1,0 +1,682 @@
+/*
+ * node/membership.c -- topology adopted from Raft and from peers; bootstrap; who may talk to us.
+ *
+ * Invariants:
+ *  (1) `machine` is exactly the state of the Raft log as applied here; `current` is the greatest
+ *      topology seen, and never goes back.
+ *  (2) At most one fetch, one proposal and one record write are under way.
+ */
+#include "node/membership.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/checksum.h"
+#include "base/codec.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+#define RAFT_DIR "raft"
+#define TICK_MS 500 /* Of looking whether bootstrap or a first topology is due. */
+#define FETCH_DEADLINE_MS 2000
+#define STANDBY_COUNT_MAX 2
+
+struct disk_record {
+    uint32_t node;
+    uint64_t disk_id; /* 0: nothing known. */
+    struct records_write write;
+    bool writing;
+};
+
+struct membership {
+    struct env *env;
+    struct lsm *lsm;
+    const struct config *config;
+    const struct identity *identity;
+    const struct membership_events *events;
+    void *context;
+    struct peers *peers;
+    struct group *group; /* NULL: this node has no part in Raft. */
+    uint64_t bootstrap_digest;
+    struct topology machine;
+    struct topology current;
+    struct disk_record *disks;
+    uint32_t disk_count;
+    struct env_timer tick;
+    struct peer_request fetch;
+    uint64_t fetch_started_ms;
+    struct group_proposal proposal;
+    bool proposing;
+    struct records_write record;
+    bool recording;
+    uint64_t recorded_epoch; /* Of the record being written, or last written. */
+    bool leader;
+    bool stopping;
+    struct group_stop group_stop;
+    void (*stopped)(void *context);
+};
+
+/* ------------------------------------------------------------------ bootstrap settings */
+
+/* The same on every node of a bootstrap, or they refuse each other. */
+static uint64_t digest_of(const struct config *config)
+{
+    if (config->bootstrap_count == 0) {
+        return 0;
+    }
+    struct buffer text = {0};
+    for (uint32_t index = 0; index < config->bootstrap_count; index++) {
+        codec_put_u32(&text, config->bootstrap[index].id);
+        codec_put_bytes(&text, slice_text(config->bootstrap[index].peer_address));
+    }
+    codec_put_u32(&text, config->replicas);
+    codec_put_u32(&text, config->ranges);
+    uint64_t digest = checksum64(buffer_slice(&text), 0) | 1;
+    buffer_deinit(&text);
+    return digest;
+}
+
+/* The first 1, 3 or 5 of the list vote; one or two more stand by. */
+static void roles_of(const struct config *config, uint32_t *voters, uint32_t *voter_count,
+                     uint32_t *standbys, uint32_t *standby_count)
+{
+    uint32_t count = config->bootstrap_count;
+    *voter_count = count >= 5 ? 5 : count >= 3 ? 3 : count >= 1 ? 1 : 0;
+    *standby_count = 0;
+    for (uint32_t index = 0; index < count; index++) {
+        if (index < *voter_count) {
+            voters[index] = config->bootstrap[index].id;
+        } else if (*standby_count < STANDBY_COUNT_MAX) {
+            standbys[(*standby_count)++] = config->bootstrap[index].id;
+        }
+    }
+}
+
+static bool listed(const uint32_t *ids, uint32_t count, uint32_t id)
+{
+    for (uint32_t index = 0; index < count; index++) {
+        if (ids[index] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------ the record */
+
+static void record_begin(struct membership *membership);
+
+static void record_done(struct records_write *write, enum status status)
+{
+    struct membership *membership = container_of(write, struct membership, record);
+    membership->recording = false;
+    if (status != STATUS_OK) {
+        log_warn(membership->env, "topology.record_failed", "status=\"%s\"", status_name(status));
+        return;
+    }
+    record_begin(membership);
+}
+
+static struct version record_version(const struct topology *topology)
+{
+    return (struct version){.time = (uint64_t)topology->stamp.generation.number << 48 |
+                                    topology->stamp.epoch,
+                            .node = 1};
+}
+
+static void record_begin(struct membership *membership)
+{
+    const struct topology *topology = &membership->current;
+    if (membership->recording || membership->stopping || topology->cluster_id == 0 ||
+        topology->stamp.epoch <= membership->recorded_epoch) {
+        return;
+    }
+    struct buffer bytes = {0};
+    topology_encode(&bytes, topology);
+    membership->record.done = record_done;
+    enum status status = buffer_status(&bytes);
+    if (status == STATUS_OK) {
+        status = records_put(membership->lsm, RECORDS_TOPOLOGY, 0, record_version(topology),
+                             buffer_slice(&bytes), &membership->record);
+    }
+    buffer_deinit(&bytes);
+    if (status == STATUS_OK) {
+        membership->recording = true;
+        membership->recorded_epoch = topology->stamp.epoch;
+    } else {
+        log_warn(membership->env, "topology.record_failed", "status=\"%s\"", status_name(status));
+    }
+}
+
+static enum status record_load(struct membership *membership)
+{
+    struct buffer scratch = {0};
+    struct cell cell;
+    enum status status = records_read(membership->lsm, RECORDS_TOPOLOGY, 0, &scratch, &cell);
+    if (status == STATUS_OK) {
+        status = topology_decode(&membership->current, cell.value);
+        membership->recorded_epoch = membership->current.stamp.epoch;
+    } else if (status == STATUS_NOT_FOUND) {
+        status = STATUS_OK;
+    }
+    buffer_deinit(&scratch);
+    return status;
+}
+
+/* ------------------------------------------------------------------ adopting */
+
+static enum status peers_follow(struct membership *membership)
+{
+    const struct topology *topology = &membership->current;
+    for (uint32_t index = 0; index < topology->member_count; index++) {
+        const struct topology_member *member = &topology->members[index];
+        if (member->id != membership->config->id) {
+            enum status status = peers_set(membership->peers, member->id, member->peer_address);
+            if (status != STATUS_OK) {
+                return status;
+            }
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Takes `topology` if it is newer than what we go by. */
+static enum status adopt(struct membership *membership, const struct topology *topology)
+{
+    struct topology *current = &membership->current;
+    if (topology->cluster_id == 0 ||
+        (current->cluster_id != 0 &&
+         topology_stamp_compare(&topology->stamp, &current->stamp) <= 0)) {
+        return STATUS_OK;
+    }
+    if (current->cluster_id != 0 && current->cluster_id != topology->cluster_id) {
+        log_error(membership->env, "topology.other_cluster", "ours=%016llx theirs=%016llx",
+                  (unsigned long long)current->cluster_id,
+                  (unsigned long long)topology->cluster_id);
+        return STATUS_REFUSED;
+    }
+    struct topology copy;
+    topology_init(&copy);
+    enum status status = topology_copy(&copy, topology);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    topology_deinit(current);
+    *current = copy;
+    log_info(membership->env, "topology.adopted", "epoch=%llu members=%u ranges=%u",
+             (unsigned long long)current->stamp.epoch, current->member_count, current->range_count);
+    status = peers_follow(membership);
+    record_begin(membership);
+    membership->events->adopted(membership->context);
+    return status;
+}
+
+/* ------------------------------------------------------------------ the Raft group's events */
+
+static enum status group_applied(void *context, uint64_t index, struct slice command)
+{
+    struct membership *membership = context;
+    const char *reason = "";
+    enum status status = topology_apply(&membership->machine, command, &reason);
+    if (status == STATUS_NO_MEMORY) {
+        return status;
+    }
+    if (status != STATUS_OK) {
+        log_info(membership->env, "topology.command_refused", "index=%llu status=\"%s\" why=\"%s\"",
+                 (unsigned long long)index, status_name(status), reason);
+        return STATUS_OK;
+    }
+    status = adopt(membership, &membership->machine);
+    return status == STATUS_NO_MEMORY ? status : STATUS_OK;
+}
+
+static void group_snapshot(void *context, struct buffer *to)
+{
+    const struct membership *membership = context;
+    topology_encode(to, &membership->machine);
+}
+
+static enum status group_restored(void *context, struct slice snapshot)
+{
+    struct membership *membership = context;
+    enum status status = topology_decode(&membership->machine, snapshot);
+    if (status == STATUS_OK) {
+        status = adopt(membership, &membership->machine);
+    }
+    return status;
+}
+
+static void group_send(void *context, uint32_t server_id, struct slice message)
+{
+    const struct membership *membership = context;
+    if (!membership->stopping) {
+        peers_send_raft(membership->peers, server_id, message);
+    }
+}
+
+static void group_changed(void *context, enum group_role role, uint32_t leader_id, uint64_t term)
+{
+    struct membership *membership = context;
+    membership->leader = role == GROUP_LEADER;
+    log_info(membership->env, "raft.role", "role=%d leader=%u term=%llu", (int)role, leader_id,
+             (unsigned long long)term);
+}
+
+static void group_ended(void *context, enum status status)
+{
+    struct membership *membership = context;
+    log_error(membership->env, "raft.failed", "status=\"%s\"", status_name(status));
+    membership->events->failed(membership->context, status);
+}
+
+/* ------------------------------------------------------------------ bootstrap */
+
+static void bootstrap_done(struct group_proposal *proposal, enum status status, uint64_t index)
+{
+    struct membership *membership = container_of(proposal, struct membership, proposal);
+    membership->proposing = false;
+    log_info(membership->env, "bootstrap.proposed", "status=\"%s\" index=%llu", status_name(status),
+             (unsigned long long)index);
+}
+
+static void member_from_hello(struct topology_member *member, const struct message_hello *hello)
+{
+    *member = (struct topology_member){
+        .id = hello->id, .weight = hello->weight, .state = TOPOLOGY_ACTIVE};
+    memcpy(member->zone, hello->zone, sizeof(member->zone));
+    memcpy(member->peer_address, hello->peer_address, sizeof(member->peer_address));
+    memcpy(member->client_address, hello->client_address, sizeof(member->client_address));
+    memcpy(member->admin_address, hello->admin_address, sizeof(member->admin_address));
+}
+
+/* Every node of the list as it says hello; false while one was not heard. */
+static bool bootstrap_members(const struct membership *membership, struct topology_member *members)
+{
+    const struct config *config = membership->config;
+    uint32_t voters[GROUP_VOTER_COUNT_MAX];
+    uint32_t standbys[STANDBY_COUNT_MAX];
+    uint32_t voter_count;
+    uint32_t standby_count;
+    roles_of(config, voters, &voter_count, standbys, &standby_count);
+    for (uint32_t index = 0; index < config->bootstrap_count; index++) {
+        uint32_t id = config->bootstrap[index].id;
+        struct message_hello own = {0};
+        const struct message_hello *hello = &own;
+        if (id == config->id) {
+            membership_hello(membership, &own);
+        } else {
+            hello = peers_hello_of(membership->peers, id);
+            if (hello == NULL) {
+                return false;
+            }
+        }
+        member_from_hello(&members[index], hello);
+        members[index].voter = listed(voters, voter_count, id);
+    }
+    return true;
+}
+
+static void bootstrap_propose(struct membership *membership)
+{
+    const struct config *config = membership->config;
+    struct topology_member *members =
+        memory_allocate_zeroed(config->bootstrap_count, sizeof(*members));
+    if (members == NULL || !bootstrap_members(membership, members)) {
+        memory_free(members);
+        return;
+    }
+    const struct topology_keyspace keyspace = {
+        .number = 1, .class = TOPOLOGY_EVENTUAL, .name = "fast"};
+    uint32_t replicas =
+        config->replicas < config->bootstrap_count ? config->replicas : config->bootstrap_count;
+    struct topology_command command = {
+        .type = TOPOLOGY_BOOTSTRAP,
+        .request_id = env_random(membership->env),
+        .expected_epoch = 0,
+        .cluster_id = env_random(membership->env) | 1,
+        .generation_id = env_random(membership->env) | 1,
+        .replica_count = replicas,
+        .range_count = config->ranges,
+        .members = members,
+        .member_count = config->bootstrap_count,
+        .keyspaces = &keyspace,
+        .keyspace_count = 1,
+    };
+    struct buffer bytes = {0};
+    topology_command_encode(&bytes, &command);
+    membership->proposal = (struct group_proposal){.done = bootstrap_done};
+    enum status status = buffer_status(&bytes);
+    if (status == STATUS_OK) {
+        status = group_propose(membership->group, buffer_slice(&bytes), &membership->proposal);
+    }
+    membership->proposing = status == STATUS_OK;
+    buffer_deinit(&bytes);
+    memory_free(members);
+}
+
+/* ------------------------------------------------------------------ fetching from peers */
+
+static void fetch_done(struct peer_request *request, enum status status, const struct frame *reply)
+{
+    struct membership *membership = container_of(request, struct membership, fetch);
+    if (status != STATUS_OK || reply->status != STATUS_OK) {
+        return;
+    }
+    struct topology topology;
+    topology_init(&topology);
+    status = topology_decode(&topology, reply->payload);
+    if (status == STATUS_OK) {
+        status = adopt(membership, &topology);
+    }
+    if (status != STATUS_OK) {
+        log_warn(membership->env, "topology.fetch_failed", "peer=%u status=\"%s\"",
+                 request->peer_id, status_name(status));
+    }
+    topology_deinit(&topology);
+}
+
+static void fetch_begin(struct membership *membership, uint32_t peer_id)
+{
+    uint64_t now_ms = env_monotonic_ms(membership->env);
+    bool overdue = now_ms - membership->fetch_started_ms > FETCH_DEADLINE_MS;
+    if (membership->stopping || (membership->fetch.id != 0 && !overdue)) {
+        return;
+    }
+    peers_cancel(membership->peers, &membership->fetch);
+    membership->fetch = (struct peer_request){.peer_id = peer_id,
+                                              .type = FRAME_TOPOLOGY,
+                                              .range = FRAME_NO_RANGE,
+                                              .deadline_ms = FETCH_DEADLINE_MS,
+                                              .done = fetch_done};
+    membership->fetch_started_ms = now_ms;
+    /* A peer that cannot be asked now is asked again at its next frame, or another at the tick. */
+    enum status status = peers_request(membership->peers, &membership->fetch, (struct slice){0});
+    (void)status;
+}
+
+void membership_heard(struct membership *membership, const struct frame *frame)
+{
+    if (frame->stamp.epoch > 0 &&
+        topology_stamp_compare(&frame->stamp, &membership->current.stamp) > 0) {
+        fetch_begin(membership, frame->sender);
+    }
+}
+
+static void tick_fired(struct env_timer *timer)
+{
+    struct membership *membership = container_of(timer, struct membership, tick);
+    bool waiting = membership->machine.cluster_id == 0;
+    if (waiting && membership->leader && !membership->proposing) {
+        bootstrap_propose(membership);
+    }
+    record_begin(membership);
+    env_timer_start_ms(membership->env, timer, TICK_MS);
+}
+
+/* ------------------------------------------------------------------ hellos */
+
+static void address_of(const struct config *config, const char *bound,
+                       char text[ADDRESS_TEXT_SIZE_MAX])
+{
+    struct address address;
+    if (address_parse(bound, &address) != STATUS_OK) {
+        (void)snprintf(text, ADDRESS_TEXT_SIZE_MAX, "%s", bound); /* "off" */
+        return;
+    }
+    if (config->advertise[0] != '\0') {
+        (void)snprintf(address.host, sizeof(address.host), "%s", config->advertise);
+    }
+    address_format(&address, text);
+}
+
+void membership_hello(const struct membership *membership, struct message_hello *hello)
+{
+    const struct config *config = membership->config;
+    *hello = (struct message_hello){.id = config->id,
+                                    .disk_id = membership->identity->disk_id,
+                                    .cluster_id = membership->current.cluster_id,
+                                    .bootstrap_digest = membership->bootstrap_digest,
+                                    .weight = config->weight};
+    (void)snprintf(hello->zone, sizeof(hello->zone), "%s", config->zone);
+    address_of(config, config->peer, hello->peer_address);
+    address_of(config, config->client, hello->client_address);
+    address_of(config, config->admin, hello->admin_address);
+}
+
+static void disk_record_done(struct records_write *write, enum status status)
+{
+    struct disk_record *disk = container_of(write, struct disk_record, write);
+    (void)status; /* Not written: written at its next hello after a restart. */
+    disk->writing = false;
+}
+
+static struct disk_record *disk_of(const struct membership *membership, uint32_t node)
+{
+    for (uint32_t index = 0; index < membership->disk_count; index++) {
+        if (membership->disks[index].node == node) {
+            return &membership->disks[index];
+        }
+    }
+    return NULL;
+}
+
+/* A node that was wiped, or another under its id, must not pass for the replica it was. */
+static bool disk_matches(struct membership *membership, const struct message_hello *hello)
+{
+    struct disk_record *disk = disk_of(membership, hello->id);
+    if (disk == NULL) {
+        return true; /* No member of the list: nothing is remembered of it. */
+    }
+    if (disk->disk_id != 0) {
+        return disk->disk_id == hello->disk_id;
+    }
+    disk->disk_id = hello->disk_id;
+    uint8_t value[8];
+    codec_store_u64(value, hello->disk_id);
+    disk->write.done = disk_record_done;
+    disk->writing = records_put(membership->lsm, RECORDS_DISK, hello->id,
+                                (struct version){.time = 1, .node = 1},
+                                slice_make(value, sizeof(value)), &disk->write) == STATUS_OK;
+    return true;
+}
+
+static enum status refused(const struct membership *membership, const struct message_hello *hello,
+                           const char *why)
+{
+    log_warn(membership->env, "peer.hello_refused", "peer=%u why=\"%s\"", hello->id, why);
+    return STATUS_REFUSED;
+}
+
+enum status membership_greeted(struct membership *membership, const struct message_hello *hello)
+{
+    const struct topology *current = &membership->current;
+    if (hello->id == membership->config->id) {
+        return refused(membership, hello, "it has our own node id");
+    }
+    if (current->cluster_id != 0 && hello->cluster_id != 0 &&
+        current->cluster_id != hello->cluster_id) {
+        return refused(membership, hello, "it belongs to another cluster");
+    }
+    bool bootstrapping = current->cluster_id == 0 && hello->cluster_id == 0;
+    if (bootstrapping && hello->bootstrap_digest != membership->bootstrap_digest) {
+        return refused(membership, hello, "its bootstrap list, replicas or ranges differ");
+    }
+    if (disk_of(membership, hello->id) == NULL &&
+        topology_member_find(current, hello->id) == NULL) {
+        return refused(membership, hello, "it is no member and not in the bootstrap list");
+    }
+    if (!disk_matches(membership, hello)) {
+        return refused(membership, hello, "its data folder is not the one it had: replace it");
+    }
+    return STATUS_OK;
+}
+
+void membership_raft(struct membership *membership, uint32_t from, uint64_t connection,
+                     uint64_t sequence, struct slice message)
+{
+    if (membership->group != NULL && !membership->stopping) {
+        group_receive(membership->group, from, connection, sequence, message);
+    }
+}
+
+/* ------------------------------------------------------------------ life */
+
+static enum status disks_load(struct membership *membership)
+{
+    const struct config *config = membership->config;
+    membership->disks =
+        memory_allocate_zeroed(config->bootstrap_count + 1, sizeof(*membership->disks));
+    if (membership->disks == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    struct buffer scratch = {0};
+    enum status status = STATUS_OK;
+    for (uint32_t index = 0; index < config->bootstrap_count && status == STATUS_OK; index++) {
+        struct disk_record *disk = &membership->disks[membership->disk_count++];
+        disk->node = config->bootstrap[index].id;
+        struct cell cell;
+        status = records_read(membership->lsm, RECORDS_DISK, disk->node, &scratch, &cell);
+        if (status == STATUS_OK && cell.value.size == 8) {
+            disk->disk_id = codec_load_u64(cell.value.data);
+        }
+        status = status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    }
+    buffer_deinit(&scratch);
+    return status;
+}
+
+static enum status group_make(struct membership *membership)
+{
+    const struct config *config = membership->config;
+    uint32_t voters[GROUP_VOTER_COUNT_MAX];
+    uint32_t standbys[STANDBY_COUNT_MAX];
+    struct group_options options = {
+        .id = config->id,
+        .voters = voters,
+        .standbys = standbys,
+        .election_timeout_ms = config->election_ms,
+        .heartbeat_timeout_ms = config->election_ms / 10,
+        .events = {.applied = group_applied,
+                   .snapshot = group_snapshot,
+                   .restored = group_restored,
+                   .send = group_send,
+                   .changed = group_changed,
+                   .failed = group_ended},
+        .context = membership,
+    };
+    roles_of(config, voters, &options.voter_count, standbys, &options.standby_count);
+    if (!listed(voters, options.voter_count, config->id) &&
+        !listed(standbys, options.standby_count, config->id)) {
+        return STATUS_OK;
+    }
+    char path[CONFIG_PATH_SIZE_MAX + sizeof(RAFT_DIR) + 1];
+    (void)snprintf(path, sizeof(path), "%s/%s", config->data_dir, RAFT_DIR);
+    options.path = path;
+    return group_open(membership->env, &options, &membership->group);
+}
+
+enum status membership_open(struct env *env, struct lsm *lsm,
+                            const struct membership_options *options, struct membership **out)
+{
+    struct membership *membership = memory_allocate_zeroed(1, sizeof(*membership));
+    if (membership == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    membership->env = env;
+    membership->lsm = lsm;
+    membership->config = options->config;
+    membership->identity = options->identity;
+    membership->events = options->events;
+    membership->context = options->context;
+    membership->bootstrap_digest = digest_of(options->config);
+    topology_init(&membership->machine);
+    topology_init(&membership->current);
+    enum status status = record_load(membership);
+    if (status == STATUS_OK) {
+        status = disks_load(membership);
+    }
+    if (status == STATUS_OK) {
+        status = group_make(membership);
+    }
+    if (status != STATUS_OK) {
+        membership_close(membership);
+        return status;
+    }
+    *out = membership;
+    return STATUS_OK;
+}
+
+enum status membership_start(struct membership *membership, struct peers *peers)
+{
+    const struct config *config = membership->config;
+    membership->peers = peers;
+    for (uint32_t index = 0; index < config->bootstrap_count; index++) {
+        if (config->bootstrap[index].id != config->id) {
+            enum status status = peers_set(peers, config->bootstrap[index].id,
+                                           config->bootstrap[index].peer_address);
+            if (status != STATUS_OK) {
+                return status;
+            }
+        }
+    }
+    enum status status = peers_follow(membership);
+    if (status == STATUS_OK && membership->current.cluster_id != 0) {
+        membership->events->adopted(membership->context);
+    }
+    if (status == STATUS_OK && membership->group != NULL) {
+        status = group_start(membership->group);
+    }
+    membership->tick.fired = tick_fired;
+    env_timer_start_ms(membership->env, &membership->tick, TICK_MS / 10);
+    return status;
+}
+
+static void group_stop_done(struct group_stop *stop)
+{
+    struct membership *membership = container_of(stop, struct membership, group_stop);
+    membership->stopped(membership->context);
+}
+
+void membership_stop(struct membership *membership, void (*stopped)(void *context))
+{
+    membership->stopping = true;
+    membership->stopped = stopped;
+    membership->env->ops->timer_stop(membership->env, &membership->tick);
+    if (membership->peers != NULL) {
+        peers_cancel(membership->peers, &membership->fetch);
+    }
+    if (membership->group == NULL) {
+        stopped(membership->context);
+        return;
+    }
+    membership->group_stop.stopped = group_stop_done;
+    group_stop(membership->group, &membership->group_stop);
+}
+
+void membership_close(struct membership *membership)
+{
+    if (membership == NULL) {
+        return;
+    }
+    if (membership->group != NULL) {
+        group_close(membership->group);
+    }
+    topology_deinit(&membership->machine);
+    topology_deinit(&membership->current);
+    memory_free(membership->disks);
+    memory_free(membership);
+}
+
+const struct topology *membership_topology(const struct membership *membership)
+{
+    return &membership->current;
+}
+
+bool membership_group_info(const struct membership *membership, struct group_info *info)
+{
+    if (membership->group == NULL) {
+        return false;
+    }
+    group_info(membership->group, info);
+    return true;
+}

@@ -1,0 +1,63 @@
+/*
+ * node/membership.h -- the topology this node goes by, and its part in deciding it.
+ *
+ * Voters and standbys run the Raft group and apply its commands; every node adopts the newest
+ * topology it hears of from any peer, and keeps it in a record, so that a restart begins where the
+ * node was. Adopting is taking a maximum: by generation, then epoch.
+ * Bootstrap: the first Raft leader waits until it has heard every node of the bootstrap list, all
+ * with the same list and settings, and proposes the first topology.
+ */
+#ifndef NODE_MEMBERSHIP_H
+#define NODE_MEMBERSHIP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/env.h"
+#include "lsm/lsm.h"
+#include "node/config.h"
+#include "node/identity.h"
+#include "node/peers.h"
+#include "node/records.h"
+#include "raft/group.h"
+#include "ring/topology.h"
+
+struct membership;
+
+struct membership_events {
+    void (*adopted)(void *context);                    /* membership_topology() has changed. */
+    void (*failed)(void *context, enum status status); /* The Raft log or memory failed. */
+};
+
+struct membership_options {
+    const struct config *config;
+    const struct identity *identity;
+    const struct membership_events *events;
+    void *context;
+};
+
+/* Blocks: reads the record of the last topology and the Raft log. */
+MUST_USE enum status membership_open(struct env *env, struct lsm *lsm,
+                                     const struct membership_options *options,
+                                     struct membership **membership);
+/* On the loop; `peers` outlives it. */
+MUST_USE enum status membership_start(struct membership *membership, struct peers *peers);
+/* Ends the node's part; `stopped` runs on the loop when no job of it is left. */
+void membership_stop(struct membership *membership, void (*stopped)(void *context));
+void membership_close(struct membership *membership);
+
+/* The struct stays where it is for the membership's life; what it holds moves on. */
+const struct topology *membership_topology(const struct membership *membership);
+bool membership_group_info(const struct membership *membership, struct group_info *info);
+
+/* A peer says hello: STATUS_OK, or STATUS_REFUSED (another cluster, other bootstrap settings, a
+ * member that came back with another disk, an unknown id); logged. */
+MUST_USE enum status membership_greeted(struct membership *membership,
+                                        const struct message_hello *hello);
+void membership_hello(const struct membership *membership, struct message_hello *hello);
+/* A frame of a peer: fetches its topology if that is newer. */
+void membership_heard(struct membership *membership, const struct frame *frame);
+void membership_raft(struct membership *membership, uint32_t from, uint64_t connection,
+                     uint64_t sequence, struct slice message);
+
+#endif

@@ -1,0 +1,106 @@
+/*
+ * node/message.h -- the payloads of frames, one encoder and decoder each.
+ *
+ * Layouts: docs/formats/rpc.md. Decoders check everything (sizes, counts, enums, zero bytes, the
+ * end) and borrow from the payload; STATUS_CORRUPT otherwise.
+ */
+#ifndef NODE_MESSAGE_H
+#define NODE_MESSAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "base/buffer.h"
+#include "base/cell.h"
+#include "base/slice.h"
+#include "base/status.h"
+#include "ring/ring.h"
+
+/* Who is at the other end. The same layout in the hello and in its answer. */
+struct message_hello {
+    uint32_t id;
+    uint64_t disk_id;          /* Drawn when the data folder was made. */
+    uint64_t cluster_id;       /* 0 before bootstrap. */
+    uint64_t bootstrap_digest; /* Of the bootstrap list, replicas and ranges; 0 without one. */
+    uint64_t connection;       /* The sender's number of this connection; grows for ever. */
+    uint32_t features;         /* Bits for rolling upgrades; none yet. */
+    uint32_t weight;
+    char zone[RING_ZONE_SIZE_MAX];
+    char peer_address[ADDRESS_TEXT_SIZE_MAX];
+    char client_address[ADDRESS_TEXT_SIZE_MAX];
+    char admin_address[ADDRESS_TEXT_SIZE_MAX];
+};
+void message_hello_encode(struct buffer *to, const struct message_hello *hello);
+MUST_USE enum status message_hello_decode(struct slice payload, struct message_hello *hello);
+
+struct message_ping {
+    uint64_t key_estimate;
+    uint64_t stored_size;
+};
+void message_ping_encode(struct buffer *to, const struct message_ping *ping);
+MUST_USE enum status message_ping_decode(struct slice payload, struct message_ping *ping);
+
+/* The sequence number within its connection, then the Raft message. */
+void message_raft_encode(struct buffer *to, uint64_t sequence, struct slice raft);
+MUST_USE enum status message_raft_decode(struct slice payload, uint64_t *sequence,
+                                         struct slice *raft);
+
+struct message_read {
+    bool digest; /* Only version, stamp, kind and expiry are wanted. */
+    struct slice engine_key;
+};
+void message_read_encode(struct buffer *to, const struct message_read *read);
+MUST_USE enum status message_read_decode(struct slice payload, struct message_read *read);
+
+/* A cell, perhaps without its value. */
+struct message_read_reply {
+    bool found;
+    bool digest;
+    struct cell cell;
+};
+void message_read_reply_encode(struct buffer *to, const struct message_read_reply *reply);
+MUST_USE enum status message_read_reply_decode(struct slice payload,
+                                               struct message_read_reply *reply);
+
+struct message_write {
+    bool repair; /* A copy of a stored cell, not a new write. */
+    struct slice engine_key;
+    struct cell cell;
+};
+void message_write_encode(struct buffer *to, const struct message_write *write);
+MUST_USE enum status message_write_decode(struct slice payload, struct message_write *write);
+
+/* With STATUS_SUPERSEDED: the version that stands. Otherwise empty. */
+void message_write_reply_encode(struct buffer *to, struct version standing);
+MUST_USE enum status message_write_reply_decode(struct slice payload, struct version *standing);
+
+struct message_scan {
+    uint16_t keyspace;
+    uint64_t first; /* Tokens, both included. */
+    uint64_t last;
+    uint32_t count;
+};
+void message_scan_encode(struct buffer *to, const struct message_scan *scan);
+MUST_USE enum status message_scan_decode(struct slice payload, struct message_scan *scan);
+
+/* Entries in engine order, then how far they reach. */
+struct message_scan_entry {
+    struct slice engine_key;
+    struct cell cell; /* Without its value. */
+};
+void message_scan_entry_encode(struct buffer *to, const struct message_scan_entry *entry);
+/* Ends a reply: everything in [first, end_token] is covered, unless `truncated` is false: then all
+ * up to the last token asked. */
+void message_scan_end_encode(struct buffer *to, bool truncated, uint64_t end_token);
+struct message_scan_cursor {
+    struct codec_reader reader;
+    bool truncated;     /* Valid after next said NOT_FOUND. */
+    uint64_t end_token; /* Likewise. */
+};
+void message_scan_cursor_init(struct message_scan_cursor *cursor, struct slice payload);
+/* STATUS_OK, STATUS_NOT_FOUND at the end, STATUS_CORRUPT. */
+MUST_USE enum status message_scan_cursor_next(struct message_scan_cursor *cursor,
+                                              struct message_scan_entry *entry);
+
+#endif

@@ -1,0 +1,550 @@
+/*
+ * node/node.c -- puts a node together, takes it through its states, and takes it apart.
+ *
+ * Opening: listeners first (so that a second node on the same address fails at once), then one pool
+ * job that recovers identity, engine and Raft log, then peers and coordinator on the loop.
+ * Stopping goes the other way in steps, each begun when the one before has ended: sessions answer
+ * what they owe, the coordinator ends, Raft ends, connections close, the engine syncs and ends.
+ */
+#include "node/node.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "lsm/lsm.h"
+#include "node/coordinator.h"
+#include "node/identity.h"
+#include "node/membership.h"
+#include "node/peers.h"
+#include "node/replica.h"
+#include "node/server.h"
+#include "node/service.h"
+#include "node/timekeeper.h"
+
+#define ENGINE_DIR "lsm"
+#define STEP_MS 10 /* Between looks at whether a step of opening or stopping is over. */
+#define CLOCK_LEAD_SERVE_MS 200 /* After a restart: serve once our HLC leads our clock by less. */
+
+enum stop_step {
+    STOP_NONE,
+    STOP_SESSIONS,
+    STOP_COORDINATOR,
+    STOP_MEMBERSHIP,
+    STOP_PEERS,
+    STOP_ENGINE,
+    STOP_OVER,
+};
+
+struct node {
+    struct env *env;
+    struct config config;
+    struct node_events events;
+    enum node_state state;
+    enum stop_step stop_step;
+    uint64_t stop_deadline_ms;
+    struct env_timer timer;
+    struct env_job open_job;
+    enum status open_status;
+    bool open_under_way;
+    struct identity identity;
+    struct lsm *lsm;
+    struct timekeeper timekeeper;
+    struct membership *membership;
+    struct peers *peers;
+    struct replica replica;
+    struct service service;
+    struct coordinator *coordinator;
+    struct server *server;
+    struct lsm_stop lsm_stop;
+    struct node_counters counters;
+    struct histogram read_latency_us;
+    struct histogram write_latency_us;
+    struct topology no_topology; /* Shown before membership is open. */
+};
+
+static void state_set(struct node *node, enum node_state state, enum status why)
+{
+    static const char *const names[] = {
+        [NODE_OPENING] = "opening",   [NODE_JOINING] = "joining", [NODE_SERVING] = "serving",
+        [NODE_STOPPING] = "stopping", [NODE_STOPPED] = "stopped", [NODE_FAILED] = "failed"};
+    if (node->state == state || node->state == NODE_FAILED || node->state == NODE_STOPPED) {
+        return;
+    }
+    node->state = state;
+    log_info(node->env, "node.state", "id=%u state=%s status=\"%s\"", node->config.id, names[state],
+             status_name(why));
+    if (node->events.changed != NULL) {
+        node->events.changed(node->events.context, state, why);
+    }
+}
+
+static void node_fail(struct node *node, enum status why)
+{
+    if (node->state == NODE_FAILED || node->state == NODE_STOPPED) {
+        return;
+    }
+    log_error(node->env, "node.failed", "id=%u status=\"%s\"", node->config.id, status_name(why));
+    node->env->ops->timer_stop(node->env, &node->timer);
+    if (node->coordinator != NULL) {
+        node->service.stopping = true;
+        coordinator_stop(node->coordinator);
+    }
+    if (node->server != NULL) {
+        server_stop(node->server);
+    }
+    if (node->peers != NULL) {
+        peers_stop(node->peers);
+    }
+    state_set(node, NODE_FAILED, why);
+}
+
+/* ------------------------------------------------------------------ events of the parts */
+
+static void engine_failed(void *context, enum status status)
+{
+    node_fail(context, status);
+}
+
+static void membership_failed(void *context, enum status status)
+{
+    node_fail(context, status);
+}
+
+static void topology_adopted(void *context)
+{
+    struct node *node = context;
+    enum status status = replica_resize(&node->replica);
+    if (status != STATUS_OK) {
+        node_fail(node, status);
+    }
+}
+
+static void frame_fill(void *context, struct frame *frame)
+{
+    const struct node *node = context;
+    frame->sender = node->config.id;
+    frame->time = hlc_now(&node->timekeeper.hlc);
+    frame->stamp = node_topology(node)->stamp;
+}
+
+static void frame_heard(void *context, const struct frame *frame)
+{
+    struct node *node = context;
+    /* A clock that leads by more is its owner's trouble: its writes are refused, not followed. */
+    bool followed = hlc_hear(&node->timekeeper.hlc, frame->time, node->config.clock_lead_ms / 2);
+    (void)followed;
+    membership_heard(node->membership, frame);
+}
+
+static void hello_fill(void *context, struct message_hello *hello)
+{
+    const struct node *node = context;
+    membership_hello(node->membership, hello);
+}
+
+static enum status hello_judge(void *context, const struct message_hello *hello)
+{
+    struct node *node = context;
+    return membership_greeted(node->membership, hello);
+}
+
+static void ping_fill(void *context, struct message_ping *ping)
+{
+    const struct node *node = context;
+    struct lsm_stats stats;
+    lsm_stats(node->lsm, &stats);
+    ping->key_estimate = stats.key_estimate;
+    ping->stored_size = stats.table_size;
+}
+
+static void request_serve(void *context, struct peer_link *link, const struct frame *request)
+{
+    struct node *node = context;
+    service_request(&node->service, link, request);
+}
+
+static void raft_deliver(void *context, uint32_t from, uint64_t connection, uint64_t sequence,
+                         struct slice message)
+{
+    struct node *node = context;
+    membership_raft(node->membership, from, connection, sequence, message);
+}
+
+static const struct peers_events peers_events = {
+    .fill = frame_fill,
+    .hello = hello_fill,
+    .greeted = hello_judge,
+    .ping = ping_fill,
+    .heard = frame_heard,
+    .request = request_serve,
+    .raft = raft_deliver,
+};
+
+static const struct membership_events membership_events = {
+    .adopted = topology_adopted,
+    .failed = membership_failed,
+};
+
+/* ------------------------------------------------------------------ opening */
+
+static enum status engine_open(struct node *node)
+{
+    char path[CONFIG_PATH_SIZE_MAX + sizeof(ENGINE_DIR) + 1];
+    (void)snprintf(path, sizeof(path), "%s/%s", node->config.data_dir, ENGINE_DIR);
+    struct lsm_options options = {
+        .path = path,
+        .memory_size = node->config.memory_size,
+        .memtable_size = node->config.memtable_size,
+        .wal_segment_size = node->config.wal_segment_size,
+        .failed = engine_failed,
+        .context = node,
+    };
+    return lsm_open(node->env, &options, &node->lsm);
+}
+
+static void open_run(struct env_job *job)
+{
+    struct node *node = container_of(job, struct node, open_job);
+    enum status status =
+        identity_open(node->env, node->config.data_dir, node->config.id, &node->identity);
+    if (status == STATUS_OK) {
+        status = engine_open(node);
+    }
+    if (status == STATUS_OK) {
+        status = timekeeper_open(&node->timekeeper, node->env, node->lsm);
+    }
+    if (status == STATUS_OK) {
+        struct membership_options options = {.config = &node->config,
+                                             .identity = &node->identity,
+                                             .events = &membership_events,
+                                             .context = node};
+        status = membership_open(node->env, node->lsm, &options, &node->membership);
+    }
+    node->open_status = status;
+}
+
+/* The parts on the loop, once everything on disk was recovered. */
+static enum status parts_open(struct node *node)
+{
+    const struct topology *topology = membership_topology(node->membership);
+    node->replica = (struct replica){
+        .env = node->env,
+        .lsm = node->lsm,
+        .config = &node->config,
+        .topology = topology,
+        .hlc = &node->timekeeper.hlc,
+        .counters = &node->counters,
+    };
+    struct peers_options peers_options = {.config = &node->config,
+                                          .boot = node->identity.boot,
+                                          .events = &peers_events,
+                                          .context = node,
+                                          .counters = &node->counters};
+    enum status status = peers_open(node->env, &peers_options, &node->peers);
+    if (status != STATUS_OK) {
+        log_error(node->env, "node.listen_failed", "peer=%s status=\"%s\"", node->config.peer,
+                  status_name(status));
+        return status;
+    }
+    node->service = (struct service){.peers = node->peers,
+                                     .replica = &node->replica,
+                                     .topology = topology,
+                                     .config = &node->config};
+    struct coordinator_options coordinator_options = {
+        .config = &node->config,
+        .peers = node->peers,
+        .replica = &node->replica,
+        .timekeeper = &node->timekeeper,
+        .topology = topology,
+        .counters = &node->counters,
+        .read_latency_us = &node->read_latency_us,
+        .write_latency_us = &node->write_latency_us,
+    };
+    status = coordinator_open(node->env, &coordinator_options, &node->coordinator);
+    if (status == STATUS_OK) {
+        status = replica_init(&node->replica);
+    }
+    return status == STATUS_OK ? membership_start(node->membership, node->peers) : status;
+}
+
+static bool may_serve(const struct node *node)
+{
+    const struct topology *topology = node_topology(node);
+    if (topology->cluster_id == 0 || topology_member_find(topology, node->config.id) == NULL) {
+        return false;
+    }
+    int64_t wall_ms = node->env->ops->realtime_ms(node->env);
+    uint64_t clock_ms = hlc_unix_ms(hlc_now(&node->timekeeper.hlc));
+    return clock_ms <= (uint64_t)wall_ms + CLOCK_LEAD_SERVE_MS;
+}
+
+static void open_done(struct env_job *job, enum status status)
+{
+    struct node *node = container_of(job, struct node, open_job);
+    node->open_under_way = false;
+    status = status == STATUS_OK ? node->open_status : status;
+    if (status == STATUS_OK && node->stop_step == STOP_NONE) {
+        status = parts_open(node);
+    }
+    if (status != STATUS_OK) {
+        node_fail(node, status);
+        return;
+    }
+    if (node->stop_step == STOP_NONE) {
+        state_set(node, NODE_JOINING, STATUS_OK);
+    }
+    env_timer_start_ms(node->env, &node->timer, 0);
+}
+
+/* ------------------------------------------------------------------ stopping */
+
+static void membership_stopped(void *context)
+{
+    struct node *node = context;
+    node->stop_step = STOP_PEERS;
+    peers_stop(node->peers);
+    env_timer_start_ms(node->env, &node->timer, 0);
+}
+
+static void engine_stopped(struct lsm_stop *stop)
+{
+    struct node *node = container_of(stop, struct node, lsm_stop);
+    node->stop_step = STOP_OVER;
+    state_set(node, NODE_STOPPED, STATUS_OK);
+}
+
+static void engine_stop(struct node *node)
+{
+    node->stop_step = STOP_ENGINE;
+    node->lsm_stop.stopped = engine_stopped;
+    lsm_stop(node->lsm, &node->lsm_stop);
+}
+
+/* True if it moved to the next step, or that step tells of its end by itself. */
+static bool stop_advance(struct node *node, bool overdue)
+{
+    switch (node->stop_step) {
+    case STOP_SESSIONS:
+        if (node->open_under_way || (!server_stopped(node->server) && !overdue)) {
+            return false;
+        }
+        if (node->coordinator == NULL) {
+            node->stop_step = STOP_OVER; /* Never got as far as having parts to stop. */
+            state_set(node, NODE_STOPPED, STATUS_OK);
+            return true;
+        }
+        node->stop_step = STOP_COORDINATOR;
+        node->service.stopping = true;
+        timekeeper_close(&node->timekeeper);
+        coordinator_stop(node->coordinator);
+        return true;
+    case STOP_COORDINATOR:
+        if (!coordinator_stopped(node->coordinator) || node->service.under_way > 0) {
+            return false;
+        }
+        node->stop_step = STOP_MEMBERSHIP;
+        membership_stop(node->membership, membership_stopped);
+        return true;
+    case STOP_PEERS:
+        if (!peers_stopped(node->peers) && !overdue) {
+            return false;
+        }
+        engine_stop(node);
+        return true;
+    case STOP_NONE:
+    case STOP_MEMBERSHIP:
+    case STOP_ENGINE:
+    case STOP_OVER:
+        return true;
+    }
+    UNREACHABLE("stop step");
+}
+
+static void node_fired(struct env_timer *timer)
+{
+    struct node *node = container_of(timer, struct node, timer);
+    if (node->stop_step == STOP_NONE) {
+        if (node->state == NODE_JOINING && may_serve(node)) {
+            state_set(node, NODE_SERVING, STATUS_OK);
+        }
+        if (node->state == NODE_JOINING) {
+            env_timer_start_ms(node->env, timer, STEP_MS);
+        }
+        return;
+    }
+    bool overdue = env_monotonic_ms(node->env) >= node->stop_deadline_ms;
+    bool advanced = stop_advance(node, overdue);
+    if (node->stop_step == STOP_SESSIONS || node->stop_step == STOP_COORDINATOR ||
+        node->stop_step == STOP_PEERS) {
+        env_timer_start_ms(node->env, timer, advanced ? 0 : STEP_MS);
+    }
+}
+
+void node_stop(struct node *node)
+{
+    if (node->stop_step != STOP_NONE || node->state == NODE_FAILED) {
+        return;
+    }
+    node->stop_step = STOP_SESSIONS;
+    node->stop_deadline_ms = env_monotonic_ms(node->env) + node->config.shutdown_ms;
+    state_set(node, NODE_STOPPING, STATUS_OK);
+    server_stop(node->server);
+    env_timer_start_ms(node->env, &node->timer, 0);
+}
+
+/* ------------------------------------------------------------------ life */
+
+enum status node_open(struct env *env, const struct config *config,
+                      const struct node_events *events, struct node **out)
+{
+    struct node *node = memory_allocate_zeroed(1, sizeof(*node));
+    if (node == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    node->env = env;
+    node->config = *config;
+    node->events = *events;
+    node->state = NODE_OPENING;
+    node->timer.fired = node_fired;
+    topology_init(&node->no_topology);
+    enum status status = server_open(node, &node->server);
+    if (status != STATUS_OK) {
+        log_error(env, "node.listen_failed", "client=%s status=\"%s\"", config->client,
+                  status_name(status));
+        memory_free(node);
+        return status;
+    }
+    node->open_job = (struct env_job){.run = open_run, .done = open_done};
+    node->open_under_way = true;
+    env_submit(env, ENV_LANE_POOL, &node->open_job);
+    *out = node;
+    return STATUS_OK;
+}
+
+void node_close(struct node *node)
+{
+    if (node == NULL) {
+        return;
+    }
+    server_close(node->server);
+    coordinator_close(node->coordinator);
+    replica_deinit(&node->replica);
+    peers_close(node->peers);
+    membership_close(node->membership);
+    if (node->lsm != NULL) {
+        lsm_close(node->lsm);
+    }
+    memory_free(node);
+}
+
+/* ------------------------------------------------------------------ views */
+
+enum node_state node_state(const struct node *node)
+{
+    return node->state;
+}
+
+const struct config *node_config(const struct node *node)
+{
+    return &node->config;
+}
+
+struct env *node_env(const struct node *node)
+{
+    return node->env;
+}
+
+const struct topology *node_topology(const struct node *node)
+{
+    bool opened = node->membership != NULL && !node->open_under_way;
+    return opened ? membership_topology(node->membership) : &node->no_topology;
+}
+
+struct coordinator *node_coordinator(struct node *node)
+{
+    return node->coordinator;
+}
+
+struct server *node_server(const struct node *node)
+{
+    return node->server;
+}
+
+const struct node_counters *node_counters(const struct node *node)
+{
+    return &node->counters;
+}
+
+const struct histogram *node_read_latency_us(const struct node *node)
+{
+    return &node->read_latency_us;
+}
+
+const struct histogram *node_write_latency_us(const struct node *node)
+{
+    return &node->write_latency_us;
+}
+
+void node_lsm_stats(const struct node *node, struct lsm_stats *stats)
+{
+    memset(stats, 0, sizeof(*stats));
+    if (node->lsm != NULL && !node->open_under_way) {
+        lsm_stats(node->lsm, stats);
+    }
+}
+
+static void self_info(const struct node *node, struct node_peer_info *info)
+{
+    struct lsm_stats stats;
+    node_lsm_stats(node, &stats);
+    *info = (struct node_peer_info){.id = node->config.id,
+                                    .state = NODE_PEER_UP,
+                                    .key_estimate = stats.key_estimate,
+                                    .stored_size = stats.table_size,
+                                    .epoch = node_topology(node)->stamp.epoch};
+}
+
+uint32_t node_peers(const struct node *node, struct node_peer_info *infos, uint32_t capacity)
+{
+    if (capacity == 0) {
+        return 0;
+    }
+    uint32_t count = 0;
+    if (node->peers != NULL) {
+        count = peers_list(node->peers, infos, capacity - 1);
+    }
+    uint32_t at = count++;
+    for (; at > 0 && infos[at - 1].id > node->config.id; at--) {
+        infos[at] = infos[at - 1];
+    }
+    self_info(node, &infos[at]);
+    return count;
+}
+
+uint64_t node_now_ms(const struct node *node)
+{
+    if (node->coordinator == NULL) {
+        return (uint64_t)node->env->ops->realtime_ms(node->env);
+    }
+    return hlc_unix_ms(hlc_now(&node->timekeeper.hlc));
+}
+
+uint64_t node_key_estimate(const struct node *node)
+{
+    const struct topology *topology = node_topology(node);
+    struct node_peer_info infos[RING_MEMBER_COUNT_MAX];
+    uint32_t count = node_peers(node, infos, RING_MEMBER_COUNT_MAX);
+    uint64_t sum = 0;
+    for (uint32_t index = 0; index < count; index++) {
+        sum += infos[index].key_estimate;
+    }
+    return topology->replica_count == 0 ? 0 : sum / topology->replica_count;
+}
+
+bool node_group_info(const struct node *node, struct group_info *info)
+{
+    return node->membership != NULL && !node->open_under_way &&
+           membership_group_info(node->membership, info);
+}

@@ -1,0 +1,311 @@
+/* node/replica.c -- this node's part as one replica. */
+#include "node/replica.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/token.h"
+
+enum status replica_init(struct replica *replica)
+{
+    replica->range_time_max = NULL;
+    replica->range_count = 0;
+    return replica_resize(replica);
+}
+
+void replica_deinit(struct replica *replica)
+{
+    memory_free(replica->range_time_max);
+    replica->range_time_max = NULL;
+}
+
+enum status replica_resize(struct replica *replica)
+{
+    uint32_t count = replica->topology->range_count;
+    if (count == replica->range_count) {
+        return STATUS_OK;
+    }
+    ASSERT(replica->range_count == 0); /* The count never changes after bootstrap. */
+    uint64_t *times = memory_allocate(count * sizeof(*times));
+    if (times == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    struct lsm_stats stats;
+    lsm_stats(replica->lsm, &stats);
+    for (uint32_t range = 0; range < count; range++) {
+        times[range] = stats.version_max.time;
+    }
+    replica->range_time_max = times;
+    replica->range_count = count;
+    return STATUS_OK;
+}
+
+enum status replica_check(const struct replica *replica, uint32_t first_range, uint32_t last_range,
+                          const struct topology_stamp *stamp)
+{
+    const struct topology *topology = replica->topology;
+    if (topology->cluster_id == 0) {
+        return STATUS_BEHIND;
+    }
+    int order = topology_stamp_compare(stamp, &topology->stamp);
+    if (order > 0) {
+        replica->counters->behind_refused++;
+        return STATUS_BEHIND;
+    }
+    if (order == 0 && (stamp->hash != topology->stamp.hash ||
+                       stamp->generation.id != topology->stamp.generation.id)) {
+        log_error(replica->env, "replica.split_history", "epoch=%llu ours=%016llx theirs=%016llx",
+                  (unsigned long long)stamp->epoch, (unsigned long long)topology->stamp.hash,
+                  (unsigned long long)stamp->hash);
+        return STATUS_REFUSED;
+    }
+    if (last_range >= topology->range_count || first_range > last_range) {
+        return STATUS_INVALID;
+    }
+    for (uint32_t index = first_range; index <= last_range; index++) {
+        const struct topology_range *range = &topology->ranges[index];
+        bool ours = ring_replicas_contain(&range->replicas, replica->config->id) ||
+                    ring_replicas_contain(&range->next, replica->config->id);
+        bool fenced = stamp->generation.number < topology->stamp.generation.number ||
+                      stamp->epoch < range->epoch;
+        if (!ours || fenced) {
+            replica->counters->stale_refused++;
+            return STATUS_STALE;
+        }
+    }
+    return STATUS_OK;
+}
+
+void replica_operation_deinit(struct replica_operation *operation)
+{
+    buffer_deinit(&operation->scratch);
+    buffer_deinit(&operation->engine_key);
+    buffer_deinit(&operation->payload);
+}
+
+static enum status engine_key_keep(struct replica_operation *operation, struct slice engine_key)
+{
+    buffer_clear(&operation->engine_key);
+    buffer_append_slice(&operation->engine_key, engine_key);
+    return buffer_status(&operation->engine_key);
+}
+
+/* ------------------------------------------------------------------ read */
+
+static void get_run(struct env_job *job)
+{
+    struct replica_operation *operation = container_of(job, struct replica_operation, job);
+    operation->result = lsm_get(operation->replica->lsm, buffer_slice(&operation->engine_key),
+                                LSM_MAY_BLOCK, &operation->scratch, &operation->cell);
+}
+
+static void read_finish(struct replica_operation *operation, enum status status)
+{
+    operation->found = status == STATUS_OK;
+    operation->done(operation, status == STATUS_NOT_FOUND ? STATUS_OK : status);
+}
+
+static void read_job_done(struct env_job *job, enum status status)
+{
+    struct replica_operation *operation = container_of(job, struct replica_operation, job);
+    read_finish(operation, status == STATUS_OK ? operation->result : status);
+}
+
+void replica_read(struct replica *replica, struct slice engine_key,
+                  struct replica_operation *operation)
+{
+    operation->replica = replica;
+    replica->counters->replica_reads++;
+    enum status status =
+        lsm_get(replica->lsm, engine_key, LSM_NOWAIT, &operation->scratch, &operation->cell);
+    if (status == STATUS_WOULD_BLOCK) {
+        status = engine_key_keep(operation, engine_key);
+        if (status == STATUS_OK) {
+            operation->job = (struct env_job){.run = get_run, .done = read_job_done};
+            env_submit(replica->env, ENV_LANE_POOL, &operation->job);
+            return;
+        }
+    }
+    read_finish(operation, status);
+}
+
+/* ------------------------------------------------------------------ write */
+
+/* After the write is durable: does something greater stand? */
+static void write_judge(struct replica_operation *operation, enum status found)
+{
+    if (found == STATUS_OK && version_compare(operation->cell.version, operation->version) > 0) {
+        operation->standing = operation->cell.version;
+        operation->done(operation, STATUS_SUPERSEDED);
+        return;
+    }
+    /* A look that failed takes nothing from the write: ours is durable, and no less than before. */
+    operation->done(operation, STATUS_OK);
+}
+
+static void write_job_done(struct env_job *job, enum status status)
+{
+    struct replica_operation *operation = container_of(job, struct replica_operation, job);
+    write_judge(operation, status == STATUS_OK ? operation->result : status);
+}
+
+static void write_done(struct lsm_write *write, enum status status)
+{
+    struct replica_operation *operation = container_of(write, struct replica_operation, write);
+    struct replica *replica = operation->replica;
+    if (status != STATUS_OK || !operation->look) {
+        operation->done(operation, status);
+        return;
+    }
+    enum status found = lsm_get(replica->lsm, buffer_slice(&operation->engine_key), LSM_NOWAIT,
+                                &operation->scratch, &operation->cell);
+    if (found == STATUS_WOULD_BLOCK) {
+        operation->job = (struct env_job){.run = get_run, .done = write_job_done};
+        env_submit(replica->env, ENV_LANE_POOL, &operation->job);
+        return;
+    }
+    write_judge(operation, found);
+}
+
+void replica_write(struct replica *replica, const struct message_write *write,
+                   struct replica_operation *operation)
+{
+    operation->replica = replica;
+    operation->version = write->cell.version;
+    replica->counters->replica_writes++;
+    uint16_t keyspace;
+    uint64_t token;
+    struct slice key;
+    enum status status = token_engine_split(write->engine_key, &keyspace, &token, &key);
+    ASSERT(status == STATUS_OK); /* Checked where the request was decoded or made. */
+    uint64_t time = write->cell.version.time;
+    uint64_t clock_ms = hlc_unix_ms(hlc_now(replica->hlc));
+    if (!write->repair && hlc_unix_ms(time) > clock_ms + replica->config->clock_lead_ms) {
+        log_warn(replica->env, "replica.clock_lead", "lead_ms=%llu node=%u",
+                 (unsigned long long)(hlc_unix_ms(time) - clock_ms), write->cell.version.node);
+        operation->done(operation, STATUS_REFUSED);
+        return;
+    }
+    uint64_t *time_max = &replica->range_time_max[ring_range_of(token, replica->range_count)];
+    operation->look = !write->repair && time <= *time_max;
+    if (operation->look && engine_key_keep(operation, write->engine_key) != STATUS_OK) {
+        operation->done(operation, STATUS_NO_MEMORY);
+        return;
+    }
+    struct lsm_record record = {.key = write->engine_key, .cell = write->cell};
+    operation->write = (struct lsm_write){
+        .records = &record, .record_count = 1, .durability = LSM_SYNCED, .done = write_done};
+    status = lsm_write(replica->lsm, &operation->write);
+    if (status != STATUS_OK) {
+        operation->done(operation, status);
+        return;
+    }
+    *time_max = time > *time_max ? time : *time_max;
+}
+
+/* ------------------------------------------------------------------ scan */
+
+/*
+ * All tokens of the scanned keyspace up to the result are passed once the iterator stands at an
+ * entry: in the engine a slot holds its keyspaces one after another, each in token order.
+ */
+static uint64_t scan_passed(uint16_t wanted, uint16_t keyspace, uint64_t token)
+{
+    uint64_t slot_first = token >> TOKEN_HASH_BITS << TOKEN_HASH_BITS;
+    if (keyspace > wanted) {
+        return slot_first | ((UINT64_C(1) << TOKEN_HASH_BITS) - 1);
+    }
+    uint64_t first_open = keyspace == wanted ? token : slot_first;
+    return first_open == 0 ? 0 : first_open - 1;
+}
+
+/* Appends entries until the page is full; a token is never split over two pages. */
+static enum status scan_fill(struct replica_operation *operation, struct lsm_iterator *iterator)
+{
+    const struct message_scan *scan = &operation->scan;
+    uint32_t looked = 0;
+    uint32_t taken = 0;
+    uint64_t last_token = scan->first;
+    for (;;) {
+        struct message_scan_entry entry;
+        enum status status = lsm_iterator_next(iterator, &entry.engine_key, &entry.cell);
+        if (status == STATUS_BUDGET) {
+            continue;
+        }
+        if (status == STATUS_NOT_FOUND) {
+            message_scan_end_encode(&operation->payload, false, scan->last);
+            return STATUS_OK;
+        }
+        uint16_t keyspace = 0;
+        uint64_t token = 0;
+        struct slice key;
+        if (status == STATUS_OK) {
+            status = token_engine_split(entry.engine_key, &keyspace, &token, &key);
+        }
+        if (status != STATUS_OK) {
+            return status;
+        }
+        uint64_t passed = scan_passed(scan->keyspace, keyspace, token);
+        bool full = taken >= scan->count || looked >= REPLICA_SCAN_CELL_COUNT_MAX;
+        if (full && passed >= last_token) {
+            message_scan_end_encode(&operation->payload, true, passed);
+            return STATUS_OK;
+        }
+        looked++;
+        if (keyspace == scan->keyspace) {
+            taken++;
+            last_token = token;
+            message_scan_entry_encode(&operation->payload, &entry);
+        }
+    }
+}
+
+static void scan_run(struct env_job *job)
+{
+    struct replica_operation *operation = container_of(job, struct replica_operation, job);
+    const struct message_scan *scan = &operation->scan;
+    struct buffer lower = {0};
+    struct buffer upper = {0};
+    struct lsm_iterator *iterator = NULL;
+    token_engine_bound(&lower, scan->keyspace, scan->first);
+    if (scan->last == UINT64_MAX) {
+        uint8_t first_local = ENGINE_KEY_LOCAL_FIRST;
+        buffer_append(&upper, &first_local, 1);
+    } else {
+        token_engine_bound(&upper, scan->keyspace, scan->last + 1);
+    }
+    enum status status = buffer_status(&lower);
+    if (status == STATUS_OK) {
+        status = buffer_status(&upper);
+    }
+    if (status == STATUS_OK) {
+        struct lsm_iterator_options options = {
+            .lower = buffer_slice(&lower), .upper = buffer_slice(&upper), .wait = LSM_MAY_BLOCK};
+        status = lsm_iterator_open(operation->replica->lsm, &options, &iterator);
+    }
+    if (status == STATUS_OK) {
+        status = scan_fill(operation, iterator);
+        lsm_iterator_close(iterator);
+    }
+    if (status == STATUS_OK) {
+        status = buffer_status(&operation->payload);
+    }
+    buffer_deinit(&lower);
+    buffer_deinit(&upper);
+    operation->result = status;
+}
+
+static void scan_job_done(struct env_job *job, enum status status)
+{
+    struct replica_operation *operation = container_of(job, struct replica_operation, job);
+    operation->done(operation, status == STATUS_OK ? operation->result : status);
+}
+
+void replica_scan(struct replica *replica, const struct message_scan *scan,
+                  struct replica_operation *operation)
+{
+    operation->replica = replica;
+    operation->scan = *scan;
+    replica->counters->replica_scans++;
+    operation->job = (struct env_job){.run = scan_run, .done = scan_job_done};
+    env_submit(replica->env, ENV_LANE_POOL, &operation->job);
+}

@@ -1,0 +1,84 @@
+/*
+ * node/replica.h -- this node's part as one replica: merge, read and scan the ranges it holds.
+ *
+ * Coordinators of this node and of others both come through here, so that every rule of a replica
+ * stands in one place.
+ * Contract:
+ *  (1) A request older than its range's fence changes nothing (STATUS_STALE); one newer than our
+ *      topology waits for us to catch up elsewhere (STATUS_BEHIND); an equal epoch with another
+ *      hash is refused (STATUS_REFUSED).
+ *  (2) STATUS_OK to a write means that the cell, or a greater one, is durable here.
+ *  (3) A new write (not a repair) whose version leads our clock by more than the configured bound
+ * is STATUS_REFUSED, so that one wrong clock cannot shadow all later writes. (4) What a read
+ * returns is durable: synced writes become visible only after their sync.
+ */
+#ifndef NODE_REPLICA_H
+#define NODE_REPLICA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/cell.h"
+#include "base/env.h"
+#include "base/hlc.h"
+#include "lsm/lsm.h"
+#include "node/message.h"
+#include "node/node.h"
+#include "ring/topology.h"
+
+/* Work of one scan job, before it hands back what it has. */
+#define REPLICA_SCAN_CELL_COUNT_MAX 20000
+
+struct replica {
+    struct env *env;
+    struct lsm *lsm;
+    const struct config *config;
+    const struct topology *topology; /* The current one; its struct stays, its content moves on. */
+    const struct hlc *hlc;
+    struct node_counters *counters;
+    uint64_t *range_time_max; /* Per range: at or above every version time accepted. */
+    uint32_t range_count;     /* Of range_time_max. */
+};
+
+/* One operation on this replica; the replica's from begin to done, which may come inside begin. */
+struct replica_operation {
+    void (*done)(struct replica_operation *operation, enum status status);
+    void *context;
+    /* Results, until the owner deinits the operation. */
+    bool found;              /* read */
+    struct cell cell;        /* read, borrows `scratch` */
+    struct version standing; /* write, STATUS_SUPERSEDED */
+    struct buffer payload;   /* scan: a reply payload of message.h */
+    /* replica.c's. */
+    struct replica *replica;
+    struct lsm_write write;
+    struct env_job job;
+    struct buffer scratch;
+    struct buffer engine_key;
+    struct version version;
+    struct message_scan scan;
+    enum status result;
+    bool look; /* A write that must look whether it is superseded. */
+};
+
+MUST_USE enum status replica_init(struct replica *replica);
+void replica_deinit(struct replica *replica);
+/* Topology changed: sizes the per-range state. */
+MUST_USE enum status replica_resize(struct replica *replica);
+
+/* What (1) says to a request with this stamp for a range, or for a run of ranges. */
+MUST_USE enum status replica_check(const struct replica *replica, uint32_t first_range,
+                                   uint32_t last_range, const struct topology_stamp *stamp);
+
+void replica_operation_deinit(struct replica_operation *operation);
+
+/* Each answers through done. Slices of the request need to live only until the call returns. */
+void replica_read(struct replica *replica, struct slice engine_key,
+                  struct replica_operation *operation);
+void replica_write(struct replica *replica, const struct message_write *write,
+                   struct replica_operation *operation);
+void replica_scan(struct replica *replica, const struct message_scan *scan,
+                  struct replica_operation *operation);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * node/service.h -- answers the requests of other nodes' coordinators from this node's replica.
+ */
+#ifndef NODE_SERVICE_H
+#define NODE_SERVICE_H
+
+#include <stdint.h>
+
+#include "node/peers.h"
+#include "node/replica.h"
+
+struct service {
+    struct peers *peers;
+    struct replica *replica;
+    const struct topology *topology;
+    const struct config *config;
+    uint32_t under_way; /* Requests not yet answered. */
+    uint64_t size;      /* Bytes of their payloads. */
+    bool stopping;
+};
+
+/* A frame of any type but hello, ping and raft. What cannot be done is answered with why. */
+void service_request(struct service *service, struct peer_link *link, const struct frame *request);
+
+#endif
