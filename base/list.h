@@ -63,9 +63,8 @@ static inline struct list_node *list_take_first(struct list_node *head)
     return first;
 }
 
-/* `next` is read before the body, so the body may remove `node`. `node` and `following` are names it
- * declares, which cannot stand in parentheses. */
-/* NOLINTBEGIN(bugprone-macro-parentheses) */
+/* `next` is read before the body, so the body may remove `node`. */
+/* The names it declares cannot stand in parentheses. NOLINTBEGIN(bugprone-macro-parentheses) */
 #define list_for_each(node, following, head)                                             \
     for (struct list_node *node = (head)->next, *following = node->next; node != (head); \
          node = following, following = node->next)
