@@ -23,7 +23,8 @@
 
 #define NET_BACKLOG 1024
 #define NET_CAP_FACTOR 4
-#define NET_DRAIN_TIMEOUT_NS UINT64_C(5000000000)
+#define NET_DRAIN_TIMEOUT_NS UINT64_C(5000000000)  /* For the rest to be sent. */
+#define NET_LINGER_TIMEOUT_NS UINT64_C(1000000000) /* Then for the peer to end its side. */
 /* Given to the kernel in pieces, so that `drained` can come while the rest still waits. */
 #define NET_WRITE_SIZE_MAX ((size_t)256 << 10)
 /* An empty buffer that grew beyond this is given back. */
@@ -80,6 +81,7 @@ static void buffer_empty(struct buffer *buffer)
 /* --- closing ---------------------------------------------------------------------------------- */
 
 static void drain_timed_out(struct env_timer *timer);
+static void read_start(struct connection_uv *connection);
 
 struct connection_uv *connection_new(struct env_uv *env, enum env_framing framing,
                                      const struct env_net_events *events, void *context)
@@ -143,10 +145,12 @@ void connection_failed(struct connection_uv *connection, const char *call, int r
     if (connection->state == CONNECTION_CLOSED) {
         return; /* Our own closing, come back as an error. */
     }
-    if (rc != UV_EOF) {
-        log_debug(&connection->env->base, "net.failed", "call=%s remote=%s error=%s", call,
-                  connection->remote, uv_err_name(rc));
+    if (connection->shut) {
+        connection_end(connection, connection->why); /* All was sent: as good as its end. */
+        return;
     }
+    log_debug(&connection->env->base, "net.failed", "call=%s remote=%s error=%s", call,
+              connection->remote, uv_err_name(rc));
     connection_end(connection, status_of(rc));
 }
 
@@ -162,25 +166,53 @@ static void flush_later(struct connection_uv *connection)
     }
 }
 
-/* Sends what is queued, then ends. */
+static void shutdown_done(uv_shutdown_t *shutdown, int rc)
+{
+    struct connection_uv *connection = container_of(shutdown, struct connection_uv, shutdown);
+    if (rc != 0) {
+        connection_failed(connection, "shutdown", rc);
+    }
+}
+
+/* All is sent: the peer is told, and its end awaited; see (5). */
+static void connection_linger(struct connection_uv *connection)
+{
+    if (connection->peer_done) {
+        connection_end(connection, connection->why);
+        return;
+    }
+    if (connection->shut) {
+        return;
+    }
+    connection->shut = true;
+    int rc = uv_shutdown(&connection->shutdown, (uv_stream_t *)&connection->tcp, shutdown_done);
+    if (rc != 0) {
+        connection_failed(connection, "shutdown", rc);
+        return;
+    }
+    env_uv_timer_start(&connection->env->base, &connection->drain_timer, NET_LINGER_TIMEOUT_NS);
+}
+
+/* Sends what is queued at the end of the turn, then lingers and ends. */
 static void connection_drain(struct connection_uv *connection, enum status why)
 {
     ASSERT(connection->state == CONNECTION_OPEN);
-    if (unsent_size(connection) == 0) {
-        connection_end(connection, why);
-        return;
-    }
     connection->state = CONNECTION_DRAINING;
     connection->why = why;
-    (void)uv_read_stop((uv_stream_t *)&connection->tcp);
     list_remove(&connection->resume_node);
-    flush_later(connection);
     env_uv_timer_start(&connection->env->base, &connection->drain_timer, NET_DRAIN_TIMEOUT_NS);
+    flush_later(connection);
+    if (connection->peer_done) {
+        (void)uv_read_stop((uv_stream_t *)&connection->tcp);
+    } else if (connection->paused) {
+        read_start(connection);
+    }
 }
 
 static void drain_timed_out(struct env_timer *timer)
 {
-    connection_end(container_of(timer, struct connection_uv, drain_timer), STATUS_TIMEOUT);
+    struct connection_uv *connection = container_of(timer, struct connection_uv, drain_timer);
+    connection_end(connection, connection->shut ? connection->why : STATUS_TIMEOUT);
 }
 
 static void net_uv_close(struct env_connection *base)
@@ -255,7 +287,7 @@ static void connection_flush(struct connection_uv *connection)
     }
     size_t unsent = unsent_size(connection);
     if (unsent == 0 && connection->state == CONNECTION_DRAINING) {
-        connection_end(connection, connection->why);
+        connection_linger(connection);
         return;
     }
     if (connection->overloaded && unsent <= connection->env->send_queue_bytes_max / 2) {
@@ -337,13 +369,17 @@ static size_t frame_size(const struct buffer *in)
 
 /*
  * A read goes to the shared buffer, behind the bytes that were left over. Only a frame that does
- * not fit there is gathered in `in`, each read at most doubling it; see (5).
+ * not fit there is gathered in `in`, each read at most doubling it; see (6).
  */
 static void read_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *bytes)
 {
     (void)suggested;
     struct connection_uv *connection = handle->data;
     struct buffer *in = &connection->in;
+    if (connection->state != CONNECTION_OPEN) {
+        *bytes = uv_buf_init((char *)connection->env->read_buffer, NET_READ_SIZE); /* Dropped. */
+        return;
+    }
     size_t size = frame_size(in);
     connection->direct = size > NET_READ_SIZE;
     if (connection->direct) {
@@ -412,16 +448,21 @@ static void frames_received(struct connection_uv *connection, size_t got)
 static void read_done(uv_stream_t *stream, ssize_t got, const uv_buf_t *bytes)
 {
     struct connection_uv *connection = stream->data;
-    if (got == 0 || connection->state != CONNECTION_OPEN) {
-        return;
-    }
     if (got == UV_EOF) {
-        /* The peer may still read: what it asked for before goes out first. */
-        connection_drain(connection, STATUS_CLOSED);
+        connection->peer_done = true;
+        if (connection->state == CONNECTION_OPEN) {
+            /* The peer may still read: what it asked for before goes out first. */
+            connection_drain(connection, STATUS_CLOSED);
+        } else if (connection->shut) {
+            connection_end(connection, connection->why);
+        }
         return;
     }
     if (got < 0) {
         connection_failed(connection, "read", (int)got);
+        return;
+    }
+    if (got == 0 || connection->state != CONNECTION_OPEN) {
         return;
     }
     if (connection->framing == ENV_FRAMES) {

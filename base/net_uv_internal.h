@@ -15,7 +15,7 @@ enum connection_state {
     CONNECTION_RESOLVING,
     CONNECTION_CONNECTING,
     CONNECTION_OPEN,
-    CONNECTION_DRAINING, /* Closing, with bytes still to be sent. */
+    CONNECTION_DRAINING, /* Closing: sends the rest, then waits for the peer's end. */
     CONNECTION_CLOSED,   /* `closed` is about to come. */
 };
 
@@ -31,6 +31,8 @@ struct connection_uv {
     bool overloaded; /* OVERLOADED was said, `drained` is due. */
     bool busy;       /* `write` is under way, with `write_size` bytes. */
     bool direct;     /* The read under way goes to `in`. */
+    bool peer_done;  /* The peer sends no more. */
+    bool shut;       /* All is sent and the peer was told so; waits for its end. */
     struct list_node node;
     struct list_node flush_node;
     struct list_node resume_node;
@@ -41,6 +43,7 @@ struct connection_uv {
     uv_write_t write;
     struct buffer in;
     struct env_timer drain_timer;
+    uv_shutdown_t shutdown;
     uv_connect_t connect;
     struct resolve_uv *resolve; /* While RESOLVING. */
     uint16_t port;              /* To connect to. */
