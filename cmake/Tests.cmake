@@ -47,3 +47,7 @@ add_custom_target(unit_tests)
 foreach(stem ${stems})
   add_dependencies(unit_tests test_${stem})
 endforeach()
+
+if(EXISTS ${CMAKE_SOURCE_DIR}/tests/integration/stress.cmake)
+  include(${CMAKE_SOURCE_DIR}/tests/integration/stress.cmake)
+endif()
