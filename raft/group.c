@@ -376,6 +376,9 @@ static enum status group_load(struct group *group, const struct group_options *o
     } else if (status == STATUS_OK) {
         status = group_io_check(group);
     }
+    if (status == STATUS_OK) {
+        status = group_guard_renew_term(group);
+    }
     if (status != STATUS_OK) {
         return status;
     }

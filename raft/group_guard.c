@@ -292,6 +292,35 @@ void group_guard_snapshot_done(struct group *group, struct group_op *op)
 
 /* ---- the rest ---- */
 
+/* Rule "own term": the library lets an only voter lead on in its old term after a restart. Entries
+ * that a standby got and its own disk lost would then be replaced by others of the same term. */
+enum status group_guard_renew_term(struct group *group)
+{
+    struct raft_configuration configuration;
+    uint64_t index = 0;
+    enum status status = configuration_below(group, UINT64_MAX, &configuration, &index);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    bool only = true;
+    bool voter = false;
+    for (unsigned i = 0; i < configuration.n; i++) {
+        bool self = configuration.servers[i].id == group->id;
+        bool votes = configuration.servers[i].role == RAFT_VOTER;
+        voter = voter || (self && votes);
+        only = only && (self || !votes);
+    }
+    raft_configuration_close(&configuration);
+    if (voter && only) {
+        if (group->state.term >= GROUP_TERM_MAX) {
+            return STATUS_CORRUPT;
+        }
+        group->state.term++;
+        group->state.vote = group->id;
+    }
+    return STATUS_OK;
+}
+
 /* Rule "no election": who stands while entries are queued adopts no configuration among them. */
 bool group_guard_may_tick(struct group *group)
 {

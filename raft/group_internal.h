@@ -177,6 +177,8 @@ uint64_t group_guard_term(const struct group *group);
 uint64_t group_guard_commit_index(const struct group *group);
 uint64_t group_guard_applied_index(const struct group *group);
 uint32_t group_guard_voter_count(const struct group *group);
+/* Before what was loaded is written anew. STATUS_CORRUPT, STATUS_NO_MEMORY */
+MUST_USE enum status group_guard_renew_term(struct group *group);
 bool group_guard_drops_incoming(struct group *group, const struct raft_message *message);
 void group_guard_deliver(struct group *group, struct raft_message *message);
 /* May change `message`. */
