@@ -110,6 +110,12 @@ static void write_finish(struct operation *operation, enum status status)
     write->version =
         status == STATUS_SUPERSEDED ? write_standing(operation) : operation->cell.version;
     write->outcome = operation_outcome(operation);
+    if (status == STATUS_SUPERSEDED) {
+        /* Whoever writes again now does so above it, unless its clock is beyond belief. */
+        bool believed = hlc_hear(&coordinator->options.timekeeper->hlc, write->version.time,
+                                 coordinator->options.config->clock_lead_ms);
+        (void)believed;
+    }
     write->done(write, status);
 }
 
