@@ -8,7 +8,12 @@ set(RINGKV_UNIT_UNMATCHED ${CMAKE_BINARY_DIR}/unit-unmatched.txt)
 file(WRITE ${RINGKV_UNIT_UNMATCHED} "")
 set_property(GLOBAL PROPERTY ringkv_unit_stems "")
 
+# A stem named twice, because one list includes another, counts once.
 function(ringkv_unit_test stem)
+  get_property(stems GLOBAL PROPERTY ringkv_unit_stems)
+  if(stem IN_LIST stems)
+    return()
+  endif()
   if(NOT EXISTS ${CMAKE_SOURCE_DIR}/tests/unit/test_${stem}.c)
     file(APPEND ${RINGKV_UNIT_UNMATCHED} "registered, but there is no tests/unit/test_${stem}.c\n")
     return()
@@ -48,6 +53,9 @@ foreach(stem ${stems})
   add_dependencies(unit_tests test_${stem})
 endforeach()
 
-if(EXISTS ${CMAKE_SOURCE_DIR}/tests/integration/stress.cmake)
-  include(${CMAKE_SOURCE_DIR}/tests/integration/stress.cmake)
-endif()
+# Plain programs with labels of their own: stress, integration, partition.
+file(GLOB lists CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/integration/*.cmake
+  ${CMAKE_SOURCE_DIR}/tests/partition/*.cmake)
+foreach(list ${lists})
+  include(${list})
+endforeach()
