@@ -27,9 +27,8 @@ struct merge {
     uint32_t heap_count;
     uint32_t *current; /* Sources that stand on the key shown, or have yet to leave it. */
     uint32_t current_count;
-    uint32_t seek_index; /* Sources below it were moved by the seek under way. */
-    uint32_t winner;     /* The source whose cell is shown. */
-    enum status state;   /* What the last move said. */
+    uint32_t winner;   /* The source whose cell is shown. */
+    enum status state; /* What the last move said. */
     bool reverse;
 };
 
