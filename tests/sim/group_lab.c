@@ -220,13 +220,15 @@ static struct lab_disk *disk_copy(const struct lab_disk *disk)
     return copy;
 }
 
-/* Before each changing call: is this where the power goes? Then it counts no more. */
-static void disk_touch(struct lab_host *host)
+/* Before each changing call: is this where the power goes? Then it counts no more. True if this
+ * is the call that is to fail. */
+static bool disk_touch(struct lab_host *host)
 {
     if (host->crash_in > 0 && --host->crash_in == 0) {
         host->crashed = disk_copy(&host->disk);
         disk_crash(host->lab, host->crashed);
     }
+    return host->fail_in > 0 && --host->fail_in == 0;
 }
 
 /* ---- the file half of the table ---- */
@@ -245,7 +247,9 @@ static enum status sim_file_open(struct env *env, const char *path, enum env_ope
         if (found >= 0) {
             return STATUS_EXISTS;
         }
-        disk_touch(host);
+        if (disk_touch(host)) {
+            return STATUS_NO_SPACE;
+        }
         for (found = 0; found < LAB_FILE_COUNT_MAX && host->disk.files[found].used; found++) {
         }
         ASSERT(found < LAB_FILE_COUNT_MAX);
@@ -297,10 +301,10 @@ static bool fault(struct lab_host *host)
 static enum status sim_file_write(struct env_file *file, uint64_t offset, struct slice data)
 {
     struct buffer *bytes = &file_of(file)->now;
-    disk_touch(file->host);
+    bool failed = disk_touch(file->host);
+    failed = fault(file->host) || failed;
     lab_mix(file->host->lab, checksum64(data, offset));
     size_t written = data.size;
-    bool failed = fault(file->host);
     if (failed) {
         written = (size_t)lab_below(file->host->lab, data.size + 1);
     }
@@ -318,8 +322,8 @@ static enum status sim_file_write(struct env_file *file, uint64_t offset, struct
 static enum status sim_file_sync(struct env_file *file)
 {
     struct lab_file *synced = file_of(file);
-    disk_touch(file->host);
-    if (file->host->failed_sync || fault(file->host)) {
+    bool failed = disk_touch(file->host);
+    if (failed || file->host->failed_sync || fault(file->host)) {
         file->host->failed_sync = true;
         return STATUS_IO;
     }
@@ -336,7 +340,9 @@ static enum status sim_name_rename(struct env *env, const char *from, const char
     if (source < 0) {
         return STATUS_NOT_FOUND;
     }
-    disk_touch(host);
+    if (disk_touch(host)) {
+        return STATUS_IO;
+    }
     if (target >= 0) {
         host->disk.files[target].name[0] = '\0';
     }
@@ -352,7 +358,9 @@ static enum status sim_name_remove(struct env *env, const char *path)
     if (found < 0) {
         return STATUS_NOT_FOUND;
     }
-    disk_touch(host);
+    if (disk_touch(host)) {
+        return STATUS_IO;
+    }
     host->disk.files[found].name[0] = '\0';
     rename_note(&host->disk, (unsigned)found, "");
     return STATUS_OK;
@@ -393,7 +401,9 @@ static enum status sim_dir_sync(struct env *env, const char *path)
 {
     struct lab_host *host = host_of(env);
     (void)path;
-    disk_touch(host);
+    if (disk_touch(host)) {
+        return STATUS_IO;
+    }
     renames_settle(&host->disk, host->disk.rename_count);
     return STATUS_OK;
 }

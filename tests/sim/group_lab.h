@@ -60,6 +60,7 @@ struct lab_host {
     struct lab_disk *crashed; /* The disk as the crash left it; set while the job still runs. */
     unsigned crash_in;        /* File calls of the next job until the crash; 0: none. */
     uint32_t error_ppm;       /* Of a write or a sync. */
+    unsigned fail_in;         /* That many changing calls on, one fails; 0: none. */
     bool failed_sync;         /* Every later one fails too. */
 };
 
