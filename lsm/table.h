@@ -110,8 +110,8 @@ MUST_USE enum status table_verify(const struct table *table);
 struct table_cursor {
     struct cursor base;
     const struct table *table;
-    uint32_t block_index;  /* Of the block loaded; block_count while none is. */
-    bool stepping;         /* A step crossed into another block that was not read yet. */
+    uint32_t block_index;  /* Of the block it stands in, or is on its way to. */
+    bool loaded;           /* Its bytes are in scratch; false while a step waits for them. */
     struct buffer scratch; /* The block as read, and decompressed. */
     struct block_cursor block;
 };

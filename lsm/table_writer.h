@@ -22,8 +22,8 @@
 #define TABLE_BLOCK_SIZE_MAX (1u << 20)
 /* Bytes of a sealed index part: small enough to be cached one by one. */
 #define TABLE_INDEX_PART_SIZE 4096u
-#define TABLE_FILTER_KEY_COUNT 65536u /* A filter is closed at the first block end after so many. \
-                                       */
+/* A filter is closed at the end of the first block that brings it to so many keys. */
+#define TABLE_FILTER_KEY_COUNT 65536u
 
 struct table_writer;
 

@@ -1,0 +1,709 @@
+/*
+ * lsm/table.c -- reading tables: index and filters in memory, one block read per get.
+ *
+ * A get costs a search over 8-byte prefixes of the separators, one read and one block search.
+ * Invariants:
+ *  (1) fences[i] is at or below the first key of block i and above the last key of block i - 1, so
+ *      one block alone can hold a key.
+ *  (2) Data blocks and filters tile the file up to the index, and the other parts tile the rest:
+ *      every byte is under some checksum, and open fails where one is left over.
+ *  (3) After table_open nothing here is written but `references`.
+ */
+#include "lsm/table.h"
+
+#include <inttypes.h>
+
+#include "base/checksum.h"
+#include "base/codec.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "lsm/table_format.h"
+
+struct table_fence {
+    uint64_t offset;     /* Of the sealed block in the file. */
+    uint64_t key_offset; /* Of the separator in fence_keys. */
+    uint32_t size;       /* Of the sealed block. */
+    uint32_t key_size;
+};
+
+struct table_filter {
+    struct bloom bloom;
+    void *memory;         /* Owned; the lines lie in it, aligned. */
+    uint32_t block_first; /* Index of the first block it covers. */
+};
+
+/* What open needs of the file and drops again. */
+struct table_loader {
+    struct table *table;
+    struct table_footer footer;
+    uint64_t footer_offset;
+    struct buffer scratch;
+    struct block_cursor root;
+    struct block_cursor part;
+    struct buffer part_scratch;
+    uint32_t fence_capacity;
+    uint64_t blocks_end; /* End of the last block or filter known so far. */
+    uint64_t tiled_size; /* Bytes of data blocks and filters. */
+};
+
+static enum status table_damaged(const struct table *table, uint64_t offset, const char *what)
+{
+    log_error(table->env, "table.corrupt", "file=%" PRIu64 " offset=%" PRIu64 " what=\"%s\"",
+              table->file_id, offset, what);
+    return STATUS_CORRUPT;
+}
+
+/* Exactly `size` bytes; a file that ends before is damaged. */
+static enum status table_read(const struct table *table, uint64_t offset, uint32_t size,
+                              enum lsm_wait wait, void *to)
+{
+    const struct env_ops *ops = table->env->ops;
+    size_t got = 0;
+    enum status status = wait == LSM_NOWAIT
+                             ? ops->file_read_nowait(table->file, offset, to, size, &got)
+                             : ops->file_read(table->file, offset, to, size, &got);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    return got == size ? STATUS_OK : table_damaged(table, offset, "file ends inside a block");
+}
+
+/* Reads and opens one sealed block; *raw borrows from `scratch`, whose old content goes. */
+static enum status table_read_block(const struct table *table, struct table_handle handle,
+                                    enum lsm_wait wait, struct buffer *scratch, struct slice *raw)
+{
+    buffer_clear(scratch);
+    uint8_t *to = buffer_reserve(scratch, handle.size);
+    if (to == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    enum status status = table_read(table, handle.offset, handle.size, wait, to);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    buffer_commit(scratch, handle.size);
+    struct block_place place = {.nonce = table->properties.nonce, .offset = handle.offset};
+    status = block_unseal(scratch, place, raw);
+    return status == STATUS_CORRUPT ? table_damaged(table, handle.offset, "block check failed")
+                                    : status;
+}
+
+static enum status loader_read(struct table_loader *loader, uint64_t start, uint64_t end,
+                               struct slice *raw)
+{
+    uint64_t size = end - start;
+    if (size > BLOCK_SEALED_SIZE_MAX) {
+        return table_damaged(loader->table, start, "part too large");
+    }
+    struct table_handle handle = {.offset = start, .size = (uint32_t)size};
+    return table_read_block(loader->table, handle, LSM_MAY_BLOCK, &loader->scratch, raw);
+}
+
+static enum status footer_load(struct table_loader *loader)
+{
+    struct table *table = loader->table;
+    uint64_t size = table->properties.file_size;
+    if (size <= TABLE_FOOTER_SIZE) {
+        return table_damaged(table, 0, "shorter than a footer");
+    }
+    loader->footer_offset = size - TABLE_FOOTER_SIZE;
+    uint8_t bytes[TABLE_FOOTER_SIZE];
+    enum status status =
+        table_read(table, loader->footer_offset, TABLE_FOOTER_SIZE, LSM_MAY_BLOCK, bytes);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = table_footer_decode(bytes, loader->footer_offset, &loader->footer);
+    if (status == STATUS_UNSUPPORTED) {
+        log_error(table->env, "table.unsupported", "file=%" PRIu64 " format=%" PRIu32,
+                  table->file_id, codec_load_u32(bytes + 8));
+        return status;
+    }
+    return status == STATUS_OK ? STATUS_OK : table_damaged(table, loader->footer_offset, "footer");
+}
+
+static enum status properties_load(struct table_loader *loader,
+                                   const struct table_properties *expected)
+{
+    struct table *table = loader->table;
+    uint64_t file_size = table->properties.file_size;
+    uint64_t nonce = loader->footer.nonce;
+    table->properties.nonce = nonce;
+    struct slice raw;
+    enum status status =
+        loader_read(loader, loader->footer.properties_offset, loader->footer_offset, &raw);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct table_properties found;
+    if (table_properties_get(raw, &found) != STATUS_OK) {
+        return table_damaged(table, loader->footer.properties_offset, "properties");
+    }
+    buffer_append_slice(&table->bounds, found.key_min);
+    buffer_append_slice(&table->bounds, found.key_max);
+    if (buffer_status(&table->bounds) != STATUS_OK) {
+        return STATUS_NO_MEMORY;
+    }
+    found.key_min = slice_make(table->bounds.data, found.key_min.size);
+    found.key_max = slice_make(table->bounds.data + found.key_min.size, found.key_max.size);
+    found.nonce = nonce;
+    found.file_size = file_size;
+    found.file_checksum = 0;
+    if (expected != NULL) {
+        if (expected->nonce != nonce || expected->file_size != file_size ||
+            expected->entry_count != found.entry_count) {
+            return table_damaged(table, 0, "not the file expected");
+        }
+        found.file_checksum = expected->file_checksum;
+    }
+    table->properties = found;
+    return STATUS_OK;
+}
+
+static struct slice fence_key(const struct table *table, uint32_t index)
+{
+    const struct table_fence *fence = &table->fences[index];
+    return slice_make(table->fence_keys.data + fence->key_offset, fence->key_size);
+}
+
+/* The first 8 bytes as a number that sorts as they do; shorter keys are filled with zeros. */
+static uint64_t key_prefix(struct slice key)
+{
+    if (key.size >= 8) {
+        return codec_load_be(key.data, 8);
+    }
+    uint8_t bytes[8] = {0};
+    memcpy(bytes, key.data, key.size);
+    return codec_load_be(bytes, 8);
+}
+
+static enum status fence_append(struct table_loader *loader, struct slice key,
+                                struct table_handle handle)
+{
+    struct table *table = loader->table;
+    if (table->block_count == loader->fence_capacity) {
+        if (loader->fence_capacity >= TABLE_BLOCK_COUNT_MAX) {
+            return table_damaged(table, handle.offset, "too many blocks");
+        }
+        uint32_t capacity = loader->fence_capacity == 0 ? 64 : loader->fence_capacity * 2;
+        void *fences = memory_resize(table->fences, capacity * sizeof(struct table_fence));
+        if (fences == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        table->fences = fences;
+        void *prefixes = memory_resize(table->fence_prefixes, capacity * sizeof(uint64_t));
+        if (prefixes == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        table->fence_prefixes = prefixes;
+        loader->fence_capacity = capacity;
+    }
+    uint32_t index = table->block_count;
+    if (index > 0 && slice_compare(fence_key(table, index - 1), key) >= 0) {
+        return table_damaged(table, handle.offset, "separators out of order");
+    }
+    table->fences[index] = (struct table_fence){
+        .offset = handle.offset,
+        .key_offset = table->fence_keys.size,
+        .size = handle.size,
+        .key_size = (uint32_t)key.size,
+    };
+    table->fence_prefixes[index] = key_prefix(key);
+    buffer_append_slice(&table->fence_keys, key);
+    if (buffer_status(&table->fence_keys) != STATUS_OK) {
+        return STATUS_NO_MEMORY;
+    }
+    table->block_count++;
+    loader->blocks_end = handle.offset + handle.size;
+    loader->tiled_size += handle.size;
+    return STATUS_OK;
+}
+
+/* One index part: the fences of a run of blocks. */
+static enum status part_load(struct table_loader *loader, struct table_handle part)
+{
+    struct slice raw;
+    enum status status =
+        table_read_block(loader->table, part, LSM_MAY_BLOCK, &loader->part_scratch, &raw);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = block_cursor_reset(&loader->part, raw);
+    if (status == STATUS_OK) {
+        status = block_cursor_first(&loader->part);
+    }
+    while (status == STATUS_OK) {
+        struct table_handle handle;
+        status = table_handle_get(loader->part.cell, loader->blocks_end,
+                                  loader->footer.index_offset, &handle);
+        if (status != STATUS_OK) {
+            break;
+        }
+        status = fence_append(loader, loader->part.key, handle);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        status = block_cursor_next(&loader->part);
+    }
+    if (status == STATUS_NOT_FOUND) {
+        return STATUS_OK;
+    }
+    return status == STATUS_CORRUPT ? table_damaged(loader->table, part.offset, "index part")
+                                    : status;
+}
+
+static enum status index_load(struct table_loader *loader)
+{
+    struct table *table = loader->table;
+    uint64_t root_offset = loader->footer.root_offset;
+    struct slice raw;
+    enum status status = loader_read(loader, root_offset, loader->footer.directory_offset, &raw);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    uint64_t end = loader->footer.index_offset; /* Of the parts so far; they leave no gap. */
+    status = block_cursor_reset(&loader->root, raw);
+    if (status == STATUS_OK) {
+        status = block_cursor_first(&loader->root);
+    }
+    while (status == STATUS_OK) {
+        struct table_handle part;
+        status = table_handle_get(loader->root.cell, end, root_offset, &part);
+        if (status != STATUS_OK || part.offset != end) {
+            status = STATUS_CORRUPT;
+            break;
+        }
+        end = part.offset + part.size;
+        uint32_t block_first = table->block_count;
+        status = part_load(loader, part);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        if (!slice_equal(fence_key(table, block_first), loader->root.key)) {
+            return table_damaged(table, part.offset, "index part under another key");
+        }
+        status = block_cursor_next(&loader->root);
+    }
+    if (status == STATUS_NO_MEMORY) {
+        return status;
+    }
+    if (status != STATUS_NOT_FOUND || end != root_offset || table->block_count == 0 ||
+        slice_compare(fence_key(table, 0), table->properties.key_min) > 0) {
+        return table_damaged(table, root_offset, "index root");
+    }
+    return STATUS_OK;
+}
+
+static enum status filter_load(struct table_loader *loader, const struct table_filter_entry *entry,
+                               uint32_t probe_count, struct table_filter *filter)
+{
+    struct table *table = loader->table;
+    struct slice raw;
+    enum status status =
+        table_read_block(table, entry->handle, LSM_MAY_BLOCK, &loader->part_scratch, &raw);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    filter->memory = memory_allocate(raw.size + BLOOM_LINE_SIZE);
+    if (filter->memory == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    uintptr_t address = (uintptr_t)filter->memory;
+    size_t gap = (BLOOM_LINE_SIZE - address % BLOOM_LINE_SIZE) % BLOOM_LINE_SIZE;
+    uint8_t *lines = (uint8_t *)filter->memory + gap;
+    memcpy(lines, raw.data, raw.size);
+    filter->block_first = entry->block_first;
+    table->memory_size += raw.size + BLOOM_LINE_SIZE;
+    if (bloom_open(slice_make(lines, raw.size), probe_count, &filter->bloom) != STATUS_OK) {
+        return table_damaged(table, entry->handle.offset, "filter");
+    }
+    return STATUS_OK;
+}
+
+static enum status filters_load(struct table_loader *loader)
+{
+    struct table *table = loader->table;
+    uint64_t offset = loader->footer.directory_offset;
+    struct slice raw;
+    enum status status = loader_read(loader, offset, loader->footer.properties_offset, &raw);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    uint32_t filter_count;
+    uint32_t probe_count;
+    if (table_directory_get(raw, &filter_count, &probe_count) != STATUS_OK ||
+        filter_count > table->block_count) {
+        return table_damaged(table, offset, "filter directory");
+    }
+    if (filter_count == 0) {
+        return STATUS_OK;
+    }
+    table->filters = memory_allocate_zeroed(filter_count, sizeof(struct table_filter));
+    if (table->filters == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    table->filter_count = filter_count; /* From here table_close() frees what there is. */
+    uint64_t lower = 0;
+    for (uint32_t i = 0; i < filter_count; i++) {
+        struct table_filter_entry entry;
+        table_filter_entry_get(raw, i, &entry);
+        bool ascending =
+            i == 0 ? entry.block_first == 0 : entry.block_first > table->filters[i - 1].block_first;
+        if (!ascending || entry.block_first >= table->block_count || entry.handle.offset < lower ||
+            entry.handle.offset >= loader->footer.index_offset ||
+            entry.handle.size > loader->footer.index_offset - entry.handle.offset) {
+            return table_damaged(table, offset, "filter directory");
+        }
+        status = filter_load(loader, &entry, probe_count, &table->filters[i]);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        lower = entry.handle.offset + entry.handle.size;
+        loader->tiled_size += entry.handle.size;
+    }
+    return STATUS_OK;
+}
+
+static enum status table_load(struct table *table, const char *path,
+                              const struct table_properties *expected)
+{
+    struct table_loader loader = {.table = table};
+    const struct env_ops *ops = table->env->ops;
+    enum status status = ops->file_open(table->env, path, ENV_OPEN_READ, &table->file);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = ops->file_size(table->file, &table->properties.file_size);
+    if (status == STATUS_OK) {
+        status = footer_load(&loader);
+    }
+    if (status == STATUS_OK) {
+        status = properties_load(&loader, expected);
+    }
+    if (status == STATUS_OK) {
+        status = index_load(&loader);
+    }
+    if (status == STATUS_OK) {
+        status = filters_load(&loader);
+    }
+    if (status == STATUS_OK && loader.tiled_size != loader.footer.index_offset) {
+        status = table_damaged(table, loader.footer.index_offset, "bytes that belong to nothing");
+    }
+    table->memory_size +=
+        sizeof(*table) + table->bounds.capacity + table->fence_keys.capacity +
+        (uint64_t)loader.fence_capacity * (sizeof(struct table_fence) + sizeof(uint64_t)) +
+        (uint64_t)table->filter_count * sizeof(struct table_filter);
+    buffer_deinit(&loader.scratch);
+    buffer_deinit(&loader.part_scratch);
+    block_cursor_deinit(&loader.root);
+    block_cursor_deinit(&loader.part);
+    return status;
+}
+
+enum status table_open(struct env *env, const char *path, uint64_t file_id,
+                       const struct table_properties *expected, struct table **table)
+{
+    ASSERT(env != NULL);
+    ASSERT(path != NULL);
+    struct table *result = memory_allocate_zeroed(1, sizeof(*result));
+    if (result == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    result->env = env;
+    result->file_id = file_id;
+    list_init(&result->node);
+    atomic_init(&result->references, 1);
+    enum status status = table_load(result, path, expected);
+    if (status != STATUS_OK) {
+        table_close(result);
+        return status;
+    }
+    *table = result;
+    return STATUS_OK;
+}
+
+void table_close(struct table *table)
+{
+    if (table == NULL) {
+        return;
+    }
+    if (table->file != NULL) {
+        table->env->ops->file_close(table->file);
+    }
+    for (uint32_t i = 0; i < table->filter_count; i++) {
+        memory_free(table->filters[i].memory);
+    }
+    memory_free(table->filters);
+    memory_free(table->fences);
+    memory_free(table->fence_prefixes);
+    buffer_deinit(&table->fence_keys);
+    buffer_deinit(&table->bounds);
+    memory_free(table);
+}
+
+void table_acquire(struct table *table)
+{
+    uint_fast32_t before = atomic_fetch_add_explicit(&table->references, 1, memory_order_relaxed);
+    ASSERT(before > 0);
+}
+
+bool table_release(struct table *table)
+{
+    /* Release: our reads come before the close; acquire: the closer sees them done. */
+    uint_fast32_t before = atomic_fetch_sub_explicit(&table->references, 1, memory_order_acq_rel);
+    ASSERT(before > 0);
+    return before == 1;
+}
+
+/* The block that alone may hold `key`; false if it is below all blocks. */
+static bool fence_search(const struct table *table, struct slice key, uint32_t *block_index)
+{
+    uint64_t prefix = key_prefix(key);
+    uint32_t lower = 0; /* Blocks below it start at or below the key. */
+    uint32_t upper = table->block_count;
+    while (lower < upper) {
+        uint32_t middle = lower + (upper - lower) / 2;
+        uint64_t fence = table->fence_prefixes[middle];
+        bool at_or_below =
+            fence != prefix ? fence < prefix : slice_compare(fence_key(table, middle), key) <= 0;
+        if (at_or_below) {
+            lower = middle + 1;
+        } else {
+            upper = middle;
+        }
+    }
+    if (lower == 0) {
+        return false;
+    }
+    *block_index = lower - 1;
+    return true;
+}
+
+/* The filter over the block that may hold `key`, which is within the table's bounds. */
+static const struct table_filter *filter_search(const struct table *table, struct slice key)
+{
+    uint32_t lower = 0;
+    uint32_t upper = table->filter_count;
+    while (upper - lower > 1) {
+        uint32_t middle = lower + (upper - lower) / 2;
+        if (slice_compare(fence_key(table, table->filters[middle].block_first), key) <= 0) {
+            lower = middle;
+        } else {
+            upper = middle;
+        }
+    }
+    return &table->filters[lower];
+}
+
+bool table_may_hold(const struct table *table, struct slice key, uint64_t key_hash)
+{
+    ASSERT(table != NULL);
+    if (slice_compare(key, table->properties.key_min) < 0 ||
+        slice_compare(key, table->properties.key_max) > 0) {
+        return false;
+    }
+    return table->filter_count == 0 || bloom_may_hold(&filter_search(table, key)->bloom, key_hash);
+}
+
+static struct table_handle fence_handle(const struct table *table, uint32_t block_index)
+{
+    const struct table_fence *fence = &table->fences[block_index];
+    return (struct table_handle){.offset = fence->offset, .size = fence->size};
+}
+
+enum status table_get(const struct table *table, struct slice key, enum lsm_wait wait,
+                      struct buffer *scratch, struct cell *cell)
+{
+    ASSERT(table != NULL);
+    ASSERT(scratch != NULL);
+    uint32_t block_index;
+    if (!fence_search(table, key, &block_index)) {
+        return STATUS_NOT_FOUND;
+    }
+    struct table_handle handle = fence_handle(table, block_index);
+    struct slice raw;
+    enum status status = table_read_block(table, handle, wait, scratch, &raw);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct slice bytes;
+    status = block_get(raw, key, &bytes);
+    if (status == STATUS_OK) {
+        status = cell_decode(bytes, cell);
+    }
+    return status == STATUS_CORRUPT ? table_damaged(table, handle.offset, "block content") : status;
+}
+
+enum status table_verify(const struct table *table)
+{
+    ASSERT(table->properties.file_checksum != 0);
+    uint8_t *chunk = memory_allocate(TABLE_CHUNK_SIZE);
+    if (chunk == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    uint64_t checksum = 0;
+    uint64_t offset = 0;
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && offset < table->properties.file_size) {
+        uint64_t left = table->properties.file_size - offset;
+        uint32_t size = left < TABLE_CHUNK_SIZE ? (uint32_t)left : TABLE_CHUNK_SIZE;
+        status = table_read(table, offset, size, LSM_MAY_BLOCK, chunk);
+        if (status == STATUS_OK) {
+            checksum = table_checksum_step(checksum, slice_make(chunk, size));
+            offset += size;
+        }
+    }
+    memory_free(chunk);
+    if (status == STATUS_OK && checksum != table->properties.file_checksum) {
+        return table_damaged(table, 0, "file checksum");
+    }
+    return status;
+}
+
+static struct table_cursor *cursor_of(struct cursor *cursor)
+{
+    return container_of(cursor, struct table_cursor, base);
+}
+
+/* Makes the block the cursor wants the one in its scratch. */
+static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
+{
+    if (cursor->loaded) {
+        return STATUS_OK;
+    }
+    struct table_handle handle = fence_handle(cursor->table, cursor->block_index);
+    struct slice raw;
+    enum status status = table_read_block(cursor->table, handle, wait, &cursor->scratch, &raw);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = block_cursor_reset(&cursor->block, raw);
+    if (status != STATUS_OK) {
+        return table_damaged(cursor->table, handle.offset, "block content");
+    }
+    cursor->loaded = true;
+    return STATUS_OK;
+}
+
+static void cursor_aim(struct table_cursor *cursor, uint32_t block_index)
+{
+    if (cursor->block_index != block_index) {
+        cursor->block_index = block_index;
+        cursor->loaded = false;
+    }
+}
+
+/* Hands out what the block cursor said. */
+static enum status cursor_show(struct table_cursor *cursor, enum status status)
+{
+    if (status == STATUS_OK) {
+        cursor->base.key = cursor->block.key;
+        cursor->base.cell = cursor->block.cell;
+        return STATUS_OK;
+    }
+    if (status == STATUS_CORRUPT) {
+        cursor->loaded = false;
+        return table_damaged(cursor->table, fence_handle(cursor->table, cursor->block_index).offset,
+                             "block content");
+    }
+    return status;
+}
+
+static enum status table_cursor_next(struct cursor *base, enum lsm_wait wait)
+{
+    struct table_cursor *cursor = cursor_of(base);
+    if (cursor->loaded) {
+        enum status status = block_cursor_next(&cursor->block);
+        if (status != STATUS_NOT_FOUND) {
+            return cursor_show(cursor, status);
+        }
+        if (cursor->block_index + 1 == cursor->table->block_count) {
+            return STATUS_NOT_FOUND;
+        }
+        cursor_aim(cursor, cursor->block_index + 1);
+    }
+    enum status status = cursor_load(cursor, wait);
+    return status == STATUS_OK ? cursor_show(cursor, block_cursor_first(&cursor->block)) : status;
+}
+
+static enum status table_cursor_previous(struct cursor *base, enum lsm_wait wait)
+{
+    struct table_cursor *cursor = cursor_of(base);
+    if (cursor->loaded) {
+        enum status status = block_cursor_previous(&cursor->block);
+        if (status != STATUS_NOT_FOUND) {
+            return cursor_show(cursor, status);
+        }
+        if (cursor->block_index == 0) {
+            return STATUS_NOT_FOUND;
+        }
+        cursor_aim(cursor, cursor->block_index - 1);
+    }
+    enum status status = cursor_load(cursor, wait);
+    return status == STATUS_OK ? cursor_show(cursor, block_cursor_last(&cursor->block)) : status;
+}
+
+static enum status table_cursor_seek(struct cursor *base, struct slice bound, enum lsm_wait wait)
+{
+    struct table_cursor *cursor = cursor_of(base);
+    uint32_t block_index = 0;
+    bool inside = bound.size > 0 && fence_search(cursor->table, bound, &block_index);
+    cursor_aim(cursor, block_index);
+    enum status status = cursor_load(cursor, wait);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (!inside) {
+        return cursor_show(cursor, block_cursor_first(&cursor->block));
+    }
+    status = block_cursor_seek(&cursor->block, bound);
+    if (status == STATUS_NOT_FOUND) {
+        /* All of the block is below the bound: it stands at its end, and steps on. */
+        return table_cursor_next(base, wait);
+    }
+    return cursor_show(cursor, status);
+}
+
+static enum status table_cursor_seek_before(struct cursor *base, struct slice bound,
+                                            enum lsm_wait wait)
+{
+    struct table_cursor *cursor = cursor_of(base);
+    uint32_t block_index = cursor->table->block_count - 1;
+    if (bound.size > 0 && !fence_search(cursor->table, bound, &block_index)) {
+        return STATUS_NOT_FOUND;
+    }
+    cursor_aim(cursor, block_index);
+    enum status status = cursor_load(cursor, wait);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = block_cursor_seek_before(&cursor->block, bound);
+    if (status == STATUS_NOT_FOUND) {
+        /* The separator is at or below the bound, but no key of the block is below it: the cursor
+         * stands on its first entry, and steps back. */
+        return table_cursor_previous(base, wait);
+    }
+    return cursor_show(cursor, status);
+}
+
+static const struct cursor_ops table_cursor_ops = {
+    .seek = table_cursor_seek,
+    .seek_before = table_cursor_seek_before,
+    .next = table_cursor_next,
+    .previous = table_cursor_previous,
+};
+
+void table_cursor_open(struct table_cursor *cursor, const struct table *table)
+{
+    ASSERT(cursor != NULL);
+    ASSERT(table != NULL);
+    *cursor = (struct table_cursor){
+        .base.ops = &table_cursor_ops, .table = table, .block_index = table->block_count};
+}
+
+void table_cursor_close(struct table_cursor *cursor)
+{
+    buffer_deinit(&cursor->scratch);
+    block_cursor_deinit(&cursor->block);
+    *cursor = (struct table_cursor){0};
+}
