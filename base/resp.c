@@ -306,7 +306,7 @@ enum status resp_reply_size(struct slice bytes, size_t *size)
     uint64_t left[RESP_DEPTH_MAX + 1] = {1}; /* Items still to come, per depth. */
     size_t depth = 0;
     size_t at = 0;
-    while (left[0] > 0) {
+    do {
         struct resp_item item;
         size_t used = 0;
         struct slice rest = slice_make(bytes.size != 0 ? bytes.data + at : NULL, bytes.size - at);
@@ -326,7 +326,7 @@ enum status resp_reply_size(struct slice bytes, size_t *size)
         while (depth > 0 && left[depth] == 0) {
             depth--;
         }
-    }
+    } while (depth > 0);
     *size = at;
     return STATUS_OK;
 }
