@@ -2,7 +2,7 @@
 #
 # A program of RINGKV_PROGRAMS must have its sources: a file that was moved or lost then stops the
 # configuration, instead of leaving one program less to be tested.
-set(RINGKV_PROGRAMS)
+set(RINGKV_PROGRAMS group_sim)
 
 if(RINGKV_JEMALLOC AND NOT RINGKV_SANITIZE)
   pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
@@ -54,18 +54,19 @@ file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/client/kvctl*.c
 ringkv_program(kvctl MAIN client/kvctl.c SOURCES ${sources}
   LIBRARIES ringkv_client ringkv_base_uv ringkv_base PACKAGES jansson)
 
-# The simulated world knows base alone; the simulators bring raft, or the whole node, into it.
+# The simulated world knows base alone, and the heap of libraft; kvsim brings the whole node into it.
+# group_sim has a small world of its own: group_*.c.
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/*.c)
-list(FILTER sources EXCLUDE REGEX "/(kvsim|group_sim)[a-z_]*\\.c$")
+list(FILTER sources EXCLUDE REGEX "/(kvsim|group_)[a-z_]*\\.c$")
 if(sources)
   add_library(ringkv_sim STATIC ${sources})
   ringkv_warnings(ringkv_sim)
   target_link_libraries(ringkv_sim PUBLIC ringkv_base)
 endif()
 
-file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/group_sim*.c)
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/group_*.c)
 ringkv_program(group_sim MAIN tests/sim/group_sim.c SOURCES ${sources}
-  LIBRARIES ringkv_sim ringkv_raft ringkv_base)
+  LIBRARIES ringkv_raft ringkv_base)
 
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/kvsim*.c)
 ringkv_program(kvsim MAIN tests/sim/kvsim.c SOURCES ${sources}

@@ -65,9 +65,9 @@ foreach(stem ${stems})
   add_dependencies(unit_tests test_${stem})
 endforeach()
 
-# Plain programs with labels of their own: stress, integration, partition.
+# Plain programs with labels of their own: stress, sim, integration, partition.
 file(GLOB lists CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/integration/*.cmake
-  ${CMAKE_SOURCE_DIR}/tests/partition/*.cmake)
+  ${CMAKE_SOURCE_DIR}/tests/partition/*.cmake ${CMAKE_SOURCE_DIR}/tests/sim/*.cmake)
 foreach(list ${lists})
   include(${list})
 endforeach()

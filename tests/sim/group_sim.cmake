@@ -1,8 +1,4 @@
 # The raft group alone, in virtual time. One child per seed; see tests/sim/group_sim.c.
-add_executable(group_sim ${CMAKE_SOURCE_DIR}/tests/sim/group_sim.c
-                         ${CMAKE_SOURCE_DIR}/tests/sim/group_lab.c)
-ringkv_warnings(group_sim)
-target_link_libraries(group_sim PRIVATE ringkv_raft)
 add_test(NAME sim_group COMMAND group_sim --seeds 300)
 set_tests_properties(sim_group PROPERTIES LABELS sim TIMEOUT 300)
 # The same seed twice gives the same trace over every event, byte and draw.

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# sim: the simulators over fixed seeds, and over a few seeds twice, which must give the same trace.
+# One test a seed. A simulator takes --first SEED, --seeds N and --twice, prints for a seed that
+# failed the command that shows it again, and last `N passed, N failed`.
+source tests/suites/common.bash
+case $RUN_MODE in
+quick) seeds=100 ;;
+full) seeds=500 ;;
+soak) seeds=50000 ;;
+esac
+twice=20
+
+# part NAME FIRST SEEDS [--twice] -- one process over a stretch of seeds.
+part() {
+    local name=$1 first=$2 count=$3
+    local log=$RUN_SCRATCH/$name.$first.log rc=0
+    "build/release/bin/$name" --first "$first" --seeds "$count" "${@:4}" >"$log" 2>&1 || rc=$?
+    printf 'exit %d\n' "$rc" >>"$log"
+}
+
+# result NAME FIRST SEEDS -- counts what that part printed; every seed must be accounted for.
+result() {
+    local log=$RUN_SCRATCH/$1.$2.log rc good bad
+    rc=$(sed -nE 's/^exit ([0-9]+)$/\1/p' "$log" | tail -n 1)
+    good=$(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed$/\1/p' "$log" | tail -n 1)
+    bad=$(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed$/\2/p' "$log" | tail -n 1)
+    passed=$((passed + ${good:-0}))
+    failed=$((failed + ${bad:-0}))
+    if [[ $((${good:-0} + ${bad:-0})) -ne $3 ]] ||
+        [[ $rc -ne 0 && ${bad:-0} -eq 0 ]]; then
+        suite_fail "$1 from seed $2: exit $rc, ${good:-0} passed and ${bad:-0} failed of $3"
+    fi
+    [[ $rc -eq 0 ]] || tail -n 30 "$log"
+}
+
+programs=()
+for source in tests/sim/group_sim.c tests/sim/kvsim.c; do
+    [[ ! -e $source ]] || programs+=("$(basename "$source" .c)")
+done
+suite_build release "${programs[@]}"
+for name in "${programs[@]}"; do
+    start=$SECONDS
+    stretch=$(((seeds + RUN_JOBS - 1) / RUN_JOBS))
+    for ((first = 1; first <= seeds; first += stretch)); do
+        count=$((first + stretch > seeds + 1 ? seeds + 1 - first : stretch))
+        part "$name" "$first" "$count" &
+    done
+    wait
+    for ((first = 1; first <= seeds; first += stretch)); do
+        count=$((first + stretch > seeds + 1 ? seeds + 1 - first : stretch))
+        result "$name" "$first" "$count"
+    done
+    part "$name" 1001 "$twice" --twice
+    result "$name" 1001 "$twice"
+    suite_note "$name: $seeds seeds, and $twice twice, in $((SECONDS - start)) s"
+done
+suite_end
