@@ -45,6 +45,9 @@ bool argument_is(struct slice argument, const char *word); /* Case does not matt
 /* A decimal in [-2^63, 2^63), nothing else in it. */
 bool argument_integer(struct slice argument, int64_t *value);
 
+/* command_glob.c: Redis's glob, bytewise: * ? [set] [^set] [a-z] and \ before any of them. */
+bool command_glob(struct slice pattern, struct slice text);
+
 /* command_connection.c */
 void command_ping(struct request *request);
 void command_echo(struct request *request);

@@ -364,75 +364,6 @@ void command_dbsize(struct request *request)
     request_finish(request);
 }
 
-/* Redis's glob: * ? [set] [^set] [a-z] and \ before any of them. Iterative in '*', so that no
- * pattern takes more than pattern size times text size steps. */
-static bool class_match(struct slice pattern, size_t *at, uint8_t byte)
-{
-    size_t index = *at + 1;
-    bool negated = index < pattern.size && pattern.data[index] == '^';
-    bool found = false;
-    index += negated;
-    for (; index < pattern.size && pattern.data[index] != ']'; index++) {
-        if (pattern.data[index] == '\\' && index + 1 < pattern.size) {
-            index++;
-            found = found || pattern.data[index] == byte;
-        } else if (index + 2 < pattern.size && pattern.data[index + 1] == '-') {
-            uint8_t low = pattern.data[index];
-            uint8_t high = pattern.data[index + 2];
-            found =
-                found || (low <= high ? byte >= low && byte <= high : byte >= high && byte <= low);
-            index += 2;
-        } else {
-            found = found || pattern.data[index] == byte;
-        }
-    }
-    *at = index < pattern.size ? index + 1 : index;
-    return found != negated;
-}
-
-static bool byte_match(struct slice pattern, size_t *at, uint8_t byte)
-{
-    uint8_t wanted = pattern.data[*at];
-    if (wanted == '[') {
-        return class_match(pattern, at, byte);
-    }
-    if (wanted == '\\' && *at + 1 < pattern.size) {
-        wanted = pattern.data[++*at];
-        ++*at;
-        return wanted == byte;
-    }
-    ++*at;
-    return wanted == '?' || wanted == byte;
-}
-
-static bool glob_match(struct slice pattern, struct slice text)
-{
-    size_t at = 0;
-    size_t read = 0;
-    size_t star = SIZE_MAX; /* Just behind the last '*', and where its text began. */
-    size_t star_read = 0;
-    while (read < text.size) {
-        if (at < pattern.size && pattern.data[at] == '*') {
-            star = ++at;
-            star_read = read;
-            continue;
-        }
-        if (at < pattern.size && byte_match(pattern, &at, text.data[read])) {
-            read++;
-            continue;
-        }
-        if (star == SIZE_MAX) {
-            return false;
-        }
-        at = star;
-        read = ++star_read;
-    }
-    while (at < pattern.size && pattern.data[at] == '*') {
-        at++;
-    }
-    return at == pattern.size;
-}
-
 static bool cursor_parse(struct slice text, uint64_t *cursor)
 {
     if (text.size == 0 || text.size > 20) {
@@ -488,7 +419,7 @@ static void scan_answer(struct request *request, const struct coordinator_scan *
     uint32_t shown = 0;
     for (uint32_t index = 0; index < scan->entry_count; index++) {
         shown += !options.none && (options.pattern.size == 0 ||
-                                   glob_match(options.pattern, scan->entries[index].key));
+                                   command_glob(options.pattern, scan->entries[index].key));
     }
     char cursor[24];
     int size = snprintf(cursor, sizeof(cursor), "%" PRIu64, scan->next);
@@ -497,7 +428,7 @@ static void scan_answer(struct request *request, const struct coordinator_scan *
     resp_array(&request->writer, shown);
     for (uint32_t index = 0; index < scan->entry_count; index++) {
         struct slice key = scan->entries[index].key;
-        if (!options.none && (options.pattern.size == 0 || glob_match(options.pattern, key))) {
+        if (!options.none && (options.pattern.size == 0 || command_glob(options.pattern, key))) {
             resp_bulk(&request->writer, key);
         }
     }

@@ -74,6 +74,34 @@ struct config {
 };
 
 void config_defaults(struct config *config);
+
+/* One value. STATUS_INVALID with one sentence in `message`, which names `source` ("--replicas",
+ * "KV_CLUSTER_REPLICAS", "kvnode.conf:12"). */
+MUST_USE enum status config_set(struct config *config, const char *section, const char *key,
+                                const char *value, const char *source, struct buffer *message);
+/* A whole INI text; `name` is its file name, for messages. Stops at the first error. */
+MUST_USE enum status config_parse(struct config *config, const char *text, const char *name,
+                                  struct buffer *message);
+/* Takes every KV_SECTION_KEY that `lookup` has a value for. */
+MUST_USE enum status config_environment(struct config *config,
+                                        const char *(*lookup)(const char *name),
+                                        struct buffer *message);
+/* Whether a variable "KV_..." names a key. */
+bool config_variable_known(const char *name);
+
+/* The keys in order, for flags and help. */
+struct config_key {
+    const char *section;
+    const char *key;
+    const char *flag;     /* Without dashes: "id", or "client-connections-max". */
+    const char *argument; /* What help shows for the value; NULL for a switch. */
+    const char *help;
+};
+/* NULL past the last. */
+const struct config_key *config_key_at(uint32_t index);
+/* The whole configuration as an INI text that config_parse reads back. */
+void config_print(const struct config *config, struct buffer *to);
+
 /* STATUS_INVALID with one sentence in `message` that says which key, why, and where it came from.
  */
 MUST_USE enum status config_check(const struct config *config, struct buffer *message);

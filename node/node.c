@@ -423,6 +423,15 @@ enum status node_open(struct env *env, const struct config *config,
     return STATUS_OK;
 }
 
+void node_abandon(struct node *node)
+{
+    if (node != NULL && node->coordinator != NULL && node->state != NODE_STOPPED) {
+        node->service.stopping = true;
+        timekeeper_close(&node->timekeeper);
+        coordinator_stop(node->coordinator);
+    }
+}
+
 void node_close(struct node *node)
 {
     if (node == NULL) {

@@ -43,7 +43,9 @@ MUST_USE enum status node_open(struct env *env, const struct config *config,
                                const struct node_events *events, struct node **node);
 /* Begins a clean shutdown: ends in STOPPED (or FAILED). Harmless twice. */
 void node_stop(struct node *node);
-/* After STOPPED or FAILED, or after the env has ended its jobs. */
+/* Gives up whatever is under way, as before a hard end of the process; harmless after STOPPED. */
+void node_abandon(struct node *node);
+/* After STOPPED, or after node_abandon() and the end of the env's jobs. */
 void node_close(struct node *node);
 
 enum node_peer_state { NODE_PEER_UP, NODE_PEER_SUSPECT, NODE_PEER_DOWN };
