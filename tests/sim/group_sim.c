@@ -65,6 +65,7 @@ struct sim {
     bool quiet; /* The faults have stopped. */
     bool power;
     bool fifo;
+    bool nervous; /* Servers lose power just after they sent a message, and are back soon. */
     uint32_t loss_ppm;
     uint32_t double_ppm;
     bool cut[LAB_HOST_COUNT_MAX][LAB_HOST_COUNT_MAX];
@@ -233,12 +234,33 @@ static void packet_post(struct server *server, unsigned to, uint64_t sequence, s
     lab_at(&sim->lab, at_ns - sim->lab.now_ns, NULL, packet_arrive, packet);
 }
 
+static void server_crash(struct server *server, bool power);
+static void server_boot(struct server *server);
+
+static void nervous_crash(void *context)
+{
+    server_crash(context, true);
+}
+
+static void nervous_restart(void *context)
+{
+    struct server *server = context;
+    if (!server->host->up) {
+        server->stop.stopped = NULL;
+        server_boot(server);
+    }
+}
+
 static void on_send(void *context, uint32_t to, struct slice message)
 {
     struct server *server = context;
     struct sim *sim = server->sim;
     ASSERT(to >= 1 && to <= sim->server_count);
     uint64_t sequence = ++sim->sequence;
+    if (sim->nervous && !sim->quiet && draw(sim, 100) == 0) {
+        lab_at(&sim->lab, draw(sim, 2000000), server->host, nervous_crash, server);
+        lab_at(&sim->lab, (2 + draw(sim, 20)) * MILLISECOND, NULL, nervous_restart, server);
+    }
     lab_mix(&sim->lab, checksum64(message, to));
     if (sim->cut[server->host->index][to - 1] ||
         prng_chance(&sim->lab.prng, sim->loss_ppm, 1000000)) {
@@ -469,6 +491,7 @@ static void sim_init(struct sim *sim, uint64_t seed)
     sim->trailing = 1 + (uint32_t)draw(sim, 40);
     sim->power = draw(sim, 4) != 0;
     sim->fifo = draw(sim, 2) == 0;
+    sim->nervous = sim->power && draw(sim, 3) == 0;
     sim->double_ppm = draw(sim, 2) == 0 ? 20000 : 0;
     sim->lab.stall_one_in = draw(sim, 3) == 0 ? 100 : 0;
     bool errors = draw(sim, 4) == 0;
