@@ -4,17 +4,21 @@
  * Host n (from 1) has the address 10.0.0.n; 127.0.0.1 is the host itself, 0.0.0.0 listens on both.
  * Contract:
  *  (1) What is sent on a connection arrives in order, after drawn delays; what was sent in one
- * event arrives in one event. Byte streams arrive in drawn chunks, frames whole; a frame may be
- *      dropped or doubled on the way.
+ *      event arrives in one event. Byte streams arrive in drawn chunks, frames whole; a frame may
+ *      be dropped or doubled on the way.
  *  (2) While a pair of hosts is cut in one direction, bytes of that direction wait. If they wait
  *      longer than `dead_after_ns`, or acknowledgements cannot come back for so long, the sender's
  *      end closes with STATUS_TIMEOUT; nobody tells the other end. A healed cut goes on where it
- * was. (3) A process that ends resets its connections (the others see it after a delay, if no cut
- * is in the way). A host without power says nothing: others see silence, until they send to the
- * host after its restart, and are reset. (4) A connect is refused if nobody listens, and times out
- * if the host has no power or is cut off. `closed` says: STATUS_CLOSED after a close by either
- * side, STATUS_IO for a reset or a refused connect, STATUS_TIMEOUT for (2) and a connect that got
- * no answer.
+ *      was.
+ *  (3) A process that ends closes or resets its connections (the others see it after a delay, if no
+ *      cut is in the way). A host without power says nothing: others see silence, until they send
+ *      to the host after its restart, and are reset.
+ *  (4) A connect is refused if nobody listens, and times out if the host has no power or is cut
+ *      off.
+ *  (5) `closed` says what base/net_uv.c would: STATUS_OK after net_close, STATUS_CLOSED when the
+ *      other side closed or reset, STATUS_IO for a refused connect, STATUS_TIMEOUT for (2) and a
+ *      connect that got no answer, STATUS_NOT_FOUND for a name, STATUS_OVERLOADED for one who sent
+ *      on far above the bound, STATUS_CANCELLED at a clean end of the process.
  */
 #ifndef TESTS_SIM_NET_SIM_H
 #define TESTS_SIM_NET_SIM_H

@@ -1,0 +1,2 @@
+# The simulated world itself.
+ringkv_unit_tests(STEMS heap_sim disk_sim net_sim env_sim LIBRARIES ringkv_sim)
