@@ -24,7 +24,7 @@ enum block_codec { BLOCK_CODEC_NONE = 0, BLOCK_CODEC_LZ4 = 1 };
 /* Compression must save more than this share, or reads would pay for nothing. */
 #define COMPRESS_SAVING_PERCENT 12
 
-#define RESTART_SIZE 4
+#define RESTART_SIZE 4u
 #define TRAILER_CHECKSUM_OFFSET 5 /* Codec and raw size lie before it. */
 STATIC_ASSERT(TRAILER_CHECKSUM_OFFSET + 8 == BLOCK_TRAILER_SIZE, "trailer layout");
 STATIC_ASSERT(BLOCK_SEALED_SIZE_MAX < LZ4_MAX_INPUT_SIZE, "lz4 takes any block whole");
@@ -203,7 +203,7 @@ enum status block_unseal(struct buffer *sealed, struct block_place place, struct
 
 static bool view_open(struct slice raw, struct block_view *view)
 {
-    if (raw.size < 2 * RESTART_SIZE || raw.size > BLOCK_RAW_SIZE_MAX) {
+    if (raw.size < (size_t)2 * RESTART_SIZE || raw.size > BLOCK_RAW_SIZE_MAX) {
         return false;
     }
     uint32_t restart_count = codec_load_u32(raw.data + raw.size - RESTART_SIZE);
