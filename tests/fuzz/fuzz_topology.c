@@ -1,0 +1,121 @@
+/*
+ * tests/fuzz/fuzz_topology.c -- whatever bytes come as a command or snapshot: refused, or sound.
+ *
+ * The bytes are taken as they are, and again with the checksum made right, or no mutation would get
+ * past it.
+ * Properties: a command that is not applied changes no byte of the state; what was applied or
+ * decoded is a state that encodes, decodes again and encodes to the same bytes.
+ */
+#include "base/checksum.h"
+#include "base/codec.h"
+#include "base/contract.h"
+#include "ring/topology.h"
+#include "tests/fuzz/fuzz.h"
+
+#define CHECKSUM_SEED UINT64_C(0x746f706f6c6f6779)
+#define CHECKSUM_SIZE 8
+
+static void snapshot_write(const struct topology *topology, struct buffer *bytes)
+{
+    buffer_clear(bytes);
+    topology_encode(bytes, topology);
+    enum status status = buffer_status(bytes);
+    ASSERT(status == STATUS_OK);
+}
+
+static void round_trip_check(const struct topology *topology)
+{
+    struct buffer bytes = {0};
+    struct buffer again = {0};
+    struct topology read;
+    topology_init(&read);
+    snapshot_write(topology, &bytes);
+    enum status status = topology_decode(&read, buffer_slice(&bytes));
+    ASSERT(status == STATUS_OK);
+    snapshot_write(&read, &again);
+    ASSERT(slice_equal(buffer_slice(&bytes), buffer_slice(&again)));
+    topology_deinit(&read);
+    buffer_deinit(&bytes);
+    buffer_deinit(&again);
+}
+
+/* On an empty state, and on one that has members and ranges. */
+static void bootstrap(struct topology *topology)
+{
+    const struct topology_member members[] = {
+        {.id = 1, .weight = 1, .voter = true, .zone = "a", .peer_address = "one:1"},
+        {.id = 5, .weight = 2, .voter = false, .zone = "b", .peer_address = "five:1"},
+    };
+    const struct topology_keyspace keyspace = {1, TOPOLOGY_EVENTUAL, "fast"};
+    const struct topology_command command = {.type = TOPOLOGY_BOOTSTRAP,
+                                             .cluster_id = 1,
+                                             .replica_count = 1,
+                                             .range_count = 4,
+                                             .members = members,
+                                             .member_count = ARRAY_COUNT(members),
+                                             .keyspaces = &keyspace,
+                                             .keyspace_count = 1};
+    struct buffer bytes = {0};
+    const char *reason;
+    topology_command_encode(&bytes, &command);
+    enum status status = topology_apply(topology, buffer_slice(&bytes), &reason);
+    ASSERT(status == STATUS_OK);
+    buffer_deinit(&bytes);
+}
+
+static void command_check(struct slice command, bool bootstrapped)
+{
+    struct topology topology;
+    struct buffer before = {0};
+    struct buffer after = {0};
+    const char *reason;
+    topology_init(&topology);
+    if (bootstrapped) {
+        bootstrap(&topology);
+    }
+    uint64_t epoch = topology.stamp.epoch;
+    snapshot_write(&topology, &before);
+    enum status status = topology_apply(&topology, command, &reason);
+    if (status == STATUS_OK) {
+        ASSERT(topology.stamp.epoch == epoch + 1);
+        round_trip_check(&topology);
+    } else {
+        ASSERT(status == STATUS_CORRUPT || status == STATUS_STALE || status == STATUS_REFUSED);
+        ASSERT(reason != NULL);
+        snapshot_write(&topology, &after);
+        ASSERT(slice_equal(buffer_slice(&before), buffer_slice(&after)));
+    }
+    buffer_deinit(&before);
+    buffer_deinit(&after);
+    topology_deinit(&topology);
+}
+
+static void bytes_check(struct slice bytes)
+{
+    struct topology topology;
+    topology_init(&topology);
+    enum status status = topology_decode(&topology, bytes);
+    ASSERT(status == STATUS_OK || status == STATUS_CORRUPT);
+    if (status == STATUS_OK) {
+        round_trip_check(&topology);
+    }
+    topology_deinit(&topology);
+    command_check(bytes, false);
+    command_check(bytes, true);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    bytes_check(slice_make(data, size));
+    if (size >= CHECKSUM_SIZE) {
+        struct buffer sealed = {0};
+        buffer_append(&sealed, data, size);
+        enum status status = buffer_status(&sealed);
+        ASSERT(status == STATUS_OK);
+        uint64_t checksum = checksum64(slice_make(data, size - CHECKSUM_SIZE), CHECKSUM_SEED);
+        codec_store_u64(sealed.data + size - CHECKSUM_SIZE, checksum);
+        bytes_check(buffer_slice(&sealed));
+        buffer_deinit(&sealed);
+    }
+    return 0;
+}
