@@ -1,0 +1,168 @@
+/* tests/unit/test_message.c -- payloads: round trips, and cut or padded ones refused. */
+#include <stdio.h>
+#include <string.h>
+
+#include <criterion/criterion.h>
+
+#include "base/token.h"
+#include "node/message.h"
+
+static void engine_key_of(struct buffer *to, const char *key)
+{
+    token_engine_key(to, 1, token_of(1, slice_text(key)), slice_text(key));
+}
+
+static struct cell sample_cell(void)
+{
+    return (struct cell){.version = {.time = 77, .node = 3, .sequence = 1},
+                         .expiry_ms = 5000,
+                         .kind = CELL_VALUE,
+                         .value = slice_text("a value")};
+}
+
+/* Every proper prefix, and one byte more, must be refused where the layout has an end. */
+#define EXPECT_WHOLE_ONLY(bytes, decode)                                                    \
+    do {                                                                                    \
+        for (size_t size = 0; size < (bytes).size; size++) {                                \
+            struct slice cut = slice_make((bytes).data, size);                              \
+            cr_expect_neq(decode(cut), STATUS_OK, "cut at %zu of %zu", size, (bytes).size); \
+        }                                                                                   \
+        uint8_t more = 0;                                                                   \
+        buffer_append(&(bytes), &more, 1);                                                  \
+        cr_expect_neq(decode(buffer_slice(&(bytes))), STATUS_OK, "one byte more");          \
+    } while (0)
+
+static enum status hello_decode(struct slice bytes)
+{
+    struct message_hello hello;
+    return message_hello_decode(bytes, &hello);
+}
+
+Test(message, hello_round_trip)
+{
+    struct message_hello in = {.id = 5,
+                               .disk_id = 1,
+                               .cluster_id = 2,
+                               .bootstrap_digest = 3,
+                               .connection = 4,
+                               .weight = 8,
+                               .zone = "east",
+                               .peer_address = "10.0.0.1:7401",
+                               .client_address = "10.0.0.1:7400",
+                               .admin_address = "off"};
+    struct message_hello out;
+    struct buffer bytes = {0};
+    message_hello_encode(&bytes, &in);
+    cr_assert_eq(message_hello_decode(buffer_slice(&bytes), &out), STATUS_OK);
+    cr_expect_eq(out.id, 5);
+    cr_expect_eq(out.disk_id, 1);
+    cr_expect_eq(out.cluster_id, 2);
+    cr_expect_eq(out.bootstrap_digest, 3);
+    cr_expect_eq(out.connection, 4);
+    cr_expect_eq(out.weight, 8);
+    cr_expect_str_eq(out.zone, in.zone);
+    cr_expect_str_eq(out.peer_address, in.peer_address);
+    cr_expect_str_eq(out.client_address, in.client_address);
+    cr_expect_str_eq(out.admin_address, in.admin_address);
+    EXPECT_WHOLE_ONLY(bytes, hello_decode);
+    buffer_deinit(&bytes);
+}
+
+static enum status read_decode(struct slice bytes)
+{
+    struct message_read read;
+    return message_read_decode(bytes, &read);
+}
+
+Test(message, read_round_trip)
+{
+    struct buffer key = {0};
+    struct buffer bytes = {0};
+    engine_key_of(&key, "user:1");
+    struct message_read in = {.digest = true, .engine_key = buffer_slice(&key)};
+    struct message_read out;
+    message_read_encode(&bytes, &in);
+    cr_assert_eq(message_read_decode(buffer_slice(&bytes), &out), STATUS_OK);
+    cr_expect(out.digest);
+    cr_expect(slice_equal(out.engine_key, in.engine_key));
+    EXPECT_WHOLE_ONLY(bytes, read_decode);
+    buffer_deinit(&bytes);
+    buffer_deinit(&key);
+}
+
+Test(message, a_key_that_lies_outside_the_slots_is_refused)
+{
+    static const uint8_t local[] = {0xff, 'c', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    struct buffer bytes = {0};
+    struct message_read in = {.engine_key = slice_make(local, sizeof(local))};
+    struct message_read out;
+    message_read_encode(&bytes, &in);
+    cr_expect_eq(message_read_decode(buffer_slice(&bytes), &out), STATUS_CORRUPT,
+                 "a peer must not reach the node's own records");
+    buffer_deinit(&bytes);
+}
+
+Test(message, digest_replies_carry_no_value)
+{
+    struct message_read_reply in = {.found = true, .digest = true, .cell = sample_cell()};
+    struct message_read_reply out;
+    struct buffer bytes = {0};
+    message_read_reply_encode(&bytes, &in);
+    cr_assert_eq(message_read_reply_decode(buffer_slice(&bytes), &out), STATUS_OK);
+    cr_expect(out.found);
+    cr_expect_eq(out.cell.value.size, 0);
+    cr_expect_eq(version_compare(out.cell.version, in.cell.version), 0);
+    cr_expect_eq(out.cell.expiry_ms, in.cell.expiry_ms);
+    buffer_deinit(&bytes);
+}
+
+Test(message, write_round_trip)
+{
+    struct buffer key = {0};
+    struct buffer bytes = {0};
+    engine_key_of(&key, "k");
+    struct message_write in = {
+        .repair = true, .engine_key = buffer_slice(&key), .cell = sample_cell()};
+    struct message_write out;
+    message_write_encode(&bytes, &in);
+    cr_assert_eq(message_write_decode(buffer_slice(&bytes), &out), STATUS_OK);
+    cr_expect(out.repair);
+    cr_expect_eq(cell_compare(&out.cell, &in.cell), 0);
+    cr_expect(slice_equal(out.cell.value, in.cell.value));
+    buffer_deinit(&bytes);
+    buffer_deinit(&key);
+}
+
+Test(message, scan_pages_say_how_far_they_reach)
+{
+    struct buffer bytes = {0};
+    char name[16];
+    for (int index = 0; index < 3; index++) {
+        struct buffer key = {0};
+        (void)snprintf(name, sizeof(name), "key%d", index);
+        engine_key_of(&key, name);
+        struct message_scan_entry entry = {.engine_key = buffer_slice(&key), .cell = sample_cell()};
+        message_scan_entry_encode(&bytes, &entry);
+        buffer_deinit(&key);
+    }
+    message_scan_end_encode(&bytes, true, 123456);
+    struct message_scan_cursor cursor;
+    struct message_scan_entry entry;
+    message_scan_cursor_init(&cursor, buffer_slice(&bytes));
+    for (int index = 0; index < 3; index++) {
+        cr_assert_eq(message_scan_cursor_next(&cursor, &entry), STATUS_OK);
+        cr_expect_eq(entry.cell.value.size, 0, "a page carries no values");
+    }
+    cr_assert_eq(message_scan_cursor_next(&cursor, &entry), STATUS_NOT_FOUND);
+    cr_expect(cursor.truncated);
+    cr_expect_eq(cursor.end_token, 123456);
+    for (size_t size = 0; size < bytes.size; size++) {
+        enum status status = STATUS_OK;
+        message_scan_cursor_init(&cursor, slice_make(bytes.data, size));
+        while (status == STATUS_OK) {
+            status = message_scan_cursor_next(&cursor, &entry);
+        }
+        cr_expect_eq(status, STATUS_CORRUPT, "cut at %zu", size);
+    }
+    buffer_deinit(&bytes);
+}
