@@ -5,15 +5,18 @@
  * chance, disk and network drawn from a seed, so that any run can be had again exactly.
  * Contract:
  *  (1) One virtual clock in nanoseconds, one queue of events ordered by (time, order of asking),
- * one generator. An event takes no virtual time. (2) world_hash() covers every event, every byte
- * written, sent or logged, every timer and every draw: two runs of one seed have the same hash, or
- * something outside the seed was looked at. (3) Events of an earlier incarnation of a node never
- * run. While a node is paused its events wait, and run in their order once it is resumed. (4) A
- * job's `run` is one event, after a drawn delay; the virtual time its file calls took passes before
- * its `done` and before the next job of that thread. The WAL lane is one thread, first in first
- * out; the pool is two threads that take any of the first few jobs. (5) File calls outside a job, a
- * boot or a finish are asserted against, and so are timers and the network inside a job. Clients of
- * a simulated cluster are nodes of the same world, with an env of their own.
+ *      one generator. An event takes no virtual time.
+ *  (2) world_hash() covers every event, every byte written, sent or logged, every timer and every
+ *      draw: two runs of one seed have the same hash, or something outside the seed was looked at.
+ *  (3) Events of an earlier incarnation of a node never run. While a node is paused its events
+ *      wait, and run in their order once it is resumed.
+ *  (4) A job's `run` is one event, after a drawn delay; the virtual time its file calls took passes
+ *      before its `done` and before the next job of that thread. The WAL lane is one thread, first
+ *      in first out; the pool is two threads that take any of the first few jobs.
+ *  (5) File calls outside a job, a boot or a finish are asserted against, and so are timers and the
+ *      network inside a job.
+ *
+ * Clients of a simulated cluster are nodes of the same world, with an env of their own.
  */
 #ifndef TESTS_SIM_ENV_SIM_H
 #define TESTS_SIM_ENV_SIM_H
