@@ -4,8 +4,8 @@
  * The token circle is cut into 2^k equal ranges. Each member stands on it as weight * 64 virtual
  * nodes, at points hashed from its id. The replicas of a range are found by walking clockwise from
  * its start: distinct members, in distinct zones while there are enough zones, skipping members
- * that already hold their weighted share plus a small slack. So shares are near exact and a change
- * of members moves little more than it must.
+ * that already hold their weighted share; what that leaves uneven is repaired along cheapest paths.
+ * So shares are exact to one range and a change of members moves little more than it must.
  * Contract: the same input gives the same output on every machine and build; integers only.
  * Sources: Karger et al., "Consistent Hashing and Random Trees" (STOC 1997); Mirrokni, Thorup,
  * Zadimoghaddam, "Consistent Hashing with Bounded Loads" (SODA 2018). Changed: weights, zones and
