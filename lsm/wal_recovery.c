@@ -1,0 +1,285 @@
+/*
+ * lsm/wal_recovery.c -- replay of the log.
+ *
+ * Invariants:
+ *  (1) A record is handed out only if every byte of its group passed its checksum, and the group
+ *      continues the chain: its position is the end of the one before.
+ *  (2) A gap in the chain is harmless only below replay_position.
+ *  (3) A valid header speaks for itself: its watermark counts even if the group's body is torn.
+ */
+#include "lsm/wal_recovery.h"
+
+#include "base/buffer.h"
+#include "base/cell.h"
+#include "base/checksum.h"
+#include "base/codec.h"
+#include "base/contract.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "lsm/wal.h"
+
+static enum status file_load(struct env *env, const char *path, struct buffer *bytes)
+{
+    struct env_file *file = NULL;
+    enum status status = env->ops->file_open(env, path, ENV_OPEN_READ, &file);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    uint64_t size = 0;
+    status = env->ops->file_size(file, &size);
+    if (status == STATUS_OK && size > 0) {
+        size_t got = 0;
+        uint8_t *to = buffer_reserve(bytes, size);
+        status = to == NULL ? STATUS_NO_MEMORY : env->ops->file_read(file, 0, to, size, &got);
+        if (status == STATUS_OK) {
+            buffer_commit(bytes, got);
+        }
+    }
+    env->ops->file_close(file);
+    return status;
+}
+
+static enum status body_replay(struct wal_recovery *recovery, struct slice body,
+                               uint32_t record_count)
+{
+    struct codec_reader reader = codec_reader_make(body);
+    for (uint32_t i = 0; i < record_count; i++) {
+        struct slice key;
+        struct slice cell;
+        struct cell decoded;
+        wal_record_get(&reader, &key, &cell);
+        if (!codec_reader_ok(&reader) || cell_decode(cell, &decoded) != STATUS_OK) {
+            return STATUS_CORRUPT;
+        }
+        enum status status = recovery->record(recovery->context, key, cell);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        recovery->record_count++;
+    }
+    return codec_reader_done(&reader) ? STATUS_OK : STATUS_CORRUPT;
+}
+
+static void broken_note(struct wal_recovery *recovery, uint32_t segment_index, uint64_t offset)
+{
+    if (recovery->broken_segment == recovery->segment_count) {
+        recovery->broken_segment = segment_index;
+        recovery->broken_offset = offset;
+    }
+}
+
+struct segment_scan {
+    uint32_t index;
+    uint64_t limit;    /* Records from here on are void. */
+    uint64_t expected; /* Offset at which the chain goes on. */
+    struct slice bytes;
+};
+
+static bool body_intact(const struct segment_scan *scan, uint64_t offset, uint64_t seed,
+                        const struct wal_group_header *header, struct slice *body)
+{
+    uint64_t start = offset + WAL_GROUP_HEADER_SIZE;
+    if (header->body_size > scan->bytes.size - start) {
+        return false;
+    }
+    *body = slice_make(scan->bytes.data + start, header->body_size);
+    return checksum64(*body, seed) == header->body_checksum;
+}
+
+/* One group with a valid header at `offset`. */
+static enum status group_visit(struct wal_recovery *recovery, struct segment_scan *scan,
+                               uint64_t offset, uint64_t seed,
+                               const struct wal_group_header *header)
+{
+    bool whole = recovery->broken_segment == recovery->segment_count;
+    uint64_t end = header->position + header->body_size;
+    if (header->watermark > recovery->watermark) {
+        recovery->watermark = header->watermark;
+    }
+    if (end <= recovery->replay_position) { /* See (2). */
+        if (end > recovery->position) {
+            recovery->position = end;
+        }
+        recovery->segments[scan->index].last_position = end;
+        scan->expected = offset + wal_group_room(header->body_size);
+        return STATUS_OK;
+    }
+    if (header->position > recovery->position && header->position <= recovery->replay_position) {
+        recovery->position = header->position;
+        scan->expected = offset;
+    }
+    struct slice body;
+    if (!whole || offset != scan->expected || header->position != recovery->position ||
+        !body_intact(scan, offset, seed, header, &body)) {
+        broken_note(recovery, scan->index, scan->expected);
+        return STATUS_OK;
+    }
+    enum status status = body_replay(recovery, body, header->record_count);
+    if (status != STATUS_OK) {
+        if (status == STATUS_CORRUPT) {
+            log_error(recovery->env, "wal.malformed", "segment=%llx offset=%llu",
+                      (unsigned long long)recovery->segments[scan->index].id,
+                      (unsigned long long)offset);
+        }
+        return status;
+    }
+    recovery->position = end;
+    recovery->segments[scan->index].last_position = end;
+    scan->expected = offset + wal_group_room(header->body_size);
+    return STATUS_OK;
+}
+
+static enum status segment_scan(struct wal_recovery *recovery, struct segment_scan *scan)
+{
+    uint64_t nonce = recovery->segments[scan->index].nonce;
+    uint64_t offset = WAL_SEGMENT_HEADER_SIZE;
+    while (offset + WAL_GROUP_HEADER_SIZE <= scan->bytes.size) {
+        uint64_t seed = 0;
+        struct wal_group_header header;
+        const uint8_t *from = scan->bytes.data + offset;
+        enum status status = STATUS_NOT_FOUND;
+        if (wal_group_begins(from)) {
+            seed = wal_seed(nonce, offset);
+            status = wal_group_header_decode(from, seed, &header);
+        }
+        if (status != STATUS_OK) {
+            offset += ENV_SECTOR_SIZE;
+            continue;
+        }
+        if (header.position > scan->limit ||
+            (header.position == scan->limit && header.body_size > 0)) {
+            return STATUS_OK; /* A tail that an earlier recovery cut. */
+        }
+        status = group_visit(recovery, scan, offset, seed, &header);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        offset += wal_group_room(header.body_size);
+    }
+    return STATUS_OK;
+}
+
+/* What is visible again must be durable: the crash may have been of the process alone. */
+static enum status segment_sync(struct wal_recovery *recovery, const char *path)
+{
+    struct env *env = recovery->env;
+    struct env_file *file = NULL;
+    enum status status = env->ops->file_open(env, path, ENV_OPEN_WRITE, &file);
+    if (status == STATUS_OK) {
+        status = env->ops->file_sync(file);
+        env->ops->file_close(file);
+    }
+    return status;
+}
+
+static enum status segment_recover(struct wal_recovery *recovery, uint32_t index)
+{
+    struct wal_recovery_segment *segment = &recovery->segments[index];
+    struct segment_scan scan = {
+        .index = index,
+        .limit = UINT64_MAX,
+        .expected = WAL_SEGMENT_HEADER_SIZE,
+    };
+    for (uint32_t i = index + 1; i < recovery->segment_count; i++) {
+        if (recovery->segments[i].start_position < scan.limit) {
+            scan.limit = recovery->segments[i].start_position;
+        }
+    }
+    if (segment->start_position != WAL_START_UNKNOWN) {
+        if (recovery->position < segment->start_position &&
+            recovery->replay_position < segment->start_position) {
+            /* All before it was synced when it was made. */
+            broken_note(recovery, index, 0);
+            recovery->watermark = segment->start_position;
+        } else if (recovery->position < segment->start_position) {
+            recovery->position = segment->start_position;
+        }
+    }
+    char *path = wal_segment_path(recovery->folder, segment->id);
+    if (path == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    struct buffer bytes = {0};
+    segment->last_position = recovery->position;
+    uint64_t position_before = recovery->position;
+    enum status status = file_load(recovery->env, path, &bytes);
+    if (status == STATUS_NOT_FOUND) {
+        log_error(recovery->env, "wal.segment_missing", "path=%s", path);
+        status = STATUS_CORRUPT;
+    }
+    if (status == STATUS_OK) {
+        scan.bytes = buffer_slice(&bytes);
+        segment->file_size = bytes.size;
+        status = segment_scan(recovery, &scan);
+    }
+    if (status == STATUS_OK && recovery->position > position_before) {
+        status = segment_sync(recovery, path);
+    }
+    buffer_deinit(&bytes);
+    memory_free(path);
+    return status;
+}
+
+enum status wal_recover(struct wal_recovery *recovery)
+{
+    ASSERT(recovery != NULL);
+    ASSERT(recovery->record != NULL);
+    recovery->broken_segment = recovery->segment_count;
+    recovery->position = 0;
+    recovery->watermark = 0;
+    recovery->record_count = 0;
+    for (uint32_t i = 0; i < recovery->segment_count; i++) {
+        enum status status = segment_recover(recovery, i);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    uint64_t end = recovery->position > recovery->replay_position ? recovery->position
+                                                                  : recovery->replay_position;
+    if (recovery->watermark > end) {
+        uint32_t index = recovery->broken_segment;
+        log_error(recovery->env, "wal.corrupt",
+                  "folder=%s segment=%016llx offset=%llu position=%llu synced_position=%llu",
+                  recovery->folder,
+                  index < recovery->segment_count ? (unsigned long long)recovery->segments[index].id
+                                                  : 0ULL,
+                  (unsigned long long)recovery->broken_offset, (unsigned long long)end,
+                  (unsigned long long)recovery->watermark);
+        return STATUS_CORRUPT;
+    }
+    if (recovery->broken_segment < recovery->segment_count) {
+        log_info(recovery->env, "wal.tail_cut", "segment=%016llx offset=%llu position=%llu",
+                 (unsigned long long)recovery->segments[recovery->broken_segment].id,
+                 (unsigned long long)recovery->broken_offset, (unsigned long long)end);
+    }
+    recovery->end_position = end;
+    return STATUS_OK;
+}
+
+enum status wal_check_orphan(struct env *env, const char *path, uint64_t replay_position)
+{
+    struct env_file *file = NULL;
+    uint8_t bytes[WAL_SEGMENT_HEADER_SIZE + WAL_GROUP_HEADER_SIZE];
+    size_t got = 0;
+    enum status status = env->ops->file_open(env, path, ENV_OPEN_READ, &file);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = env->ops->file_read(file, 0, bytes, sizeof(bytes), &got);
+    env->ops->file_close(file);
+    struct wal_segment_header segment;
+    struct wal_group_header group;
+    if (status != STATUS_OK || got < sizeof(bytes) ||
+        wal_segment_header_decode(bytes, &segment) != STATUS_OK) {
+        return status;
+    }
+    const uint8_t *from = bytes + WAL_SEGMENT_HEADER_SIZE;
+    uint64_t seed = wal_seed(segment.nonce, WAL_SEGMENT_HEADER_SIZE);
+    if (wal_group_header_decode(from, seed, &group) == STATUS_OK && group.body_size > 0 &&
+        group.position >= replay_position) {
+        log_error(env, "wal.unknown_segment", "path=%s position=%llu", path,
+                  (unsigned long long)group.position);
+        return STATUS_CORRUPT;
+    }
+    return STATUS_OK;
+}
