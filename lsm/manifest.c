@@ -1,0 +1,646 @@
+/*
+ * lsm/manifest.c -- a checksummed log of edits, and the state they amount to.
+ *
+ * Invariants:
+ *  (1) An edit that fails its check ends the log if nothing valid follows it: it was being written
+ *      when the crash came. A valid edit behind it means that it was synced: damage.
+ *  (2) After a torn tail was found, the file is rewritten before anything is appended (the engine
+ *      does so at every open), so that (1) holds for the next reader.
+ *  (3) The state in memory is made by decoding the very bytes that were written.
+ */
+#include "lsm/manifest.h"
+
+#include <stdio.h>
+
+#include "base/checksum.h"
+#include "base/codec.h"
+#include "base/contract.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "lsm/wal_recovery.h"
+
+#define MANIFEST_MAGIC UINT64_C(0x3146494e414d4b52) /* "RKMANIF1" */
+#define MANIFEST_EDIT_MAGIC 0x5449444du             /* "MDIT" */
+#define MANIFEST_ALIGNMENT 8u
+/* Rewritten when longer than this and than four times its snapshot. */
+#define MANIFEST_SIZE_BEFORE_REWRITE (256u << 10)
+
+enum manifest_tag {
+    MANIFEST_TABLE = 1,
+    MANIFEST_DROP = 2,
+    MANIFEST_LOWER = 3,
+    MANIFEST_SEGMENT = 4,
+    MANIFEST_REPLAY = 5,
+    MANIFEST_NEXT_FILE = 6,
+};
+
+void manifest_put_table(struct buffer *edit, const struct manifest_table *table)
+{
+    const struct table_properties *properties = &table->properties;
+    ASSERT(table->tier <= MANIFEST_TIER_MAX);
+    codec_put_u8(edit, MANIFEST_TABLE);
+    codec_put_u64(edit, table->file_id);
+    codec_put_u64(edit, table->run_id);
+    codec_put_u32(edit, table->tier);
+    codec_put_bytes(edit, properties->key_min);
+    codec_put_bytes(edit, properties->key_max);
+    codec_put_u64(edit, properties->entry_count);
+    codec_put_u64(edit, properties->tombstone_count);
+    codec_put_u64(edit, properties->expiring_count);
+    codec_put_u64(edit, properties->raw_size);
+    version_put(edit, properties->version_min);
+    version_put(edit, properties->version_max);
+    codec_put_u64(edit, properties->stamp_max);
+    codec_put_u64(edit, properties->expiry_min_ms);
+    codec_put_u64(edit, properties->expiry_max_ms);
+    codec_put_u64(edit, properties->nonce);
+    codec_put_u64(edit, properties->file_size);
+    codec_put_u64(edit, properties->file_checksum);
+}
+
+void manifest_put_drop(struct buffer *edit, uint64_t file_id)
+{
+    codec_put_u8(edit, MANIFEST_DROP);
+    codec_put_u64(edit, file_id);
+}
+
+void manifest_put_lower(struct buffer *edit, uint64_t run_id, struct slice lower)
+{
+    codec_put_u8(edit, MANIFEST_LOWER);
+    codec_put_u64(edit, run_id);
+    codec_put_bytes(edit, lower);
+}
+
+void manifest_put_segment(struct buffer *edit, const struct manifest_segment *segment)
+{
+    codec_put_u8(edit, MANIFEST_SEGMENT);
+    codec_put_u64(edit, segment->id);
+    codec_put_u64(edit, segment->nonce);
+    codec_put_u64(edit, segment->start_position);
+}
+
+void manifest_put_replay(struct buffer *edit, uint64_t replay_position, uint64_t segment_id)
+{
+    codec_put_u8(edit, MANIFEST_REPLAY);
+    codec_put_u64(edit, replay_position);
+    codec_put_u64(edit, segment_id);
+}
+
+void manifest_put_next_file(struct buffer *edit, uint64_t next_file_id)
+{
+    codec_put_u8(edit, MANIFEST_NEXT_FILE);
+    codec_put_u64(edit, next_file_id);
+}
+
+/* The one place that frees what a slice of ours owns. */
+static void key_free(struct slice key)
+{
+    memory_free((void *)(uintptr_t)key.data);
+}
+
+/* Makes room for one more element of `size`; NULL if there is no memory. */
+static void *array_grow(void *array, uint32_t count, uint32_t *capacity, size_t size)
+{
+    if (count < *capacity) {
+        return array;
+    }
+    uint32_t grown = *capacity == 0 ? 16 : *capacity * 2;
+    void *moved = memory_resize(array, grown * size);
+    if (moved != NULL) {
+        *capacity = grown;
+    }
+    return moved;
+}
+
+static enum status table_insert(struct manifest_state *state, const struct manifest_table *table)
+{
+    const struct table_properties *properties = &table->properties;
+    uint32_t index = state->table_count;
+    while (index > 0 && state->tables[index - 1].file_id > table->file_id) {
+        index--;
+    }
+    if (state->table_count >= MANIFEST_TABLE_COUNT_MAX || table->tier > MANIFEST_TIER_MAX ||
+        properties->key_min.size == 0 ||
+        slice_compare(properties->key_min, properties->key_max) > 0 ||
+        (index > 0 && state->tables[index - 1].file_id == table->file_id)) {
+        return STATUS_CORRUPT;
+    }
+    struct manifest_table *tables = array_grow(state->tables, state->table_count,
+                                               &state->table_capacity, sizeof(*state->tables));
+    if (tables == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    state->tables = tables;
+    size_t min_size = properties->key_min.size;
+    size_t max_size = properties->key_max.size;
+    uint8_t *keys = memory_allocate(min_size + max_size);
+    if (keys == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    memcpy(keys, properties->key_min.data, min_size);
+    memcpy(keys + min_size, properties->key_max.data, max_size);
+    memmove(&tables[index + 1], &tables[index], (state->table_count - index) * sizeof(*tables));
+    tables[index] = *table;
+    tables[index].keys = keys;
+    tables[index].properties.key_min = slice_make(keys, min_size);
+    tables[index].properties.key_max = slice_make(keys + min_size, max_size);
+    state->table_count++;
+    return STATUS_OK;
+}
+
+static enum status table_apply(struct manifest_state *state, struct codec_reader *reader)
+{
+    struct manifest_table table = {0};
+    struct table_properties *properties = &table.properties;
+    table.file_id = codec_get_u64(reader);
+    table.run_id = codec_get_u64(reader);
+    table.tier = codec_get_u32(reader);
+    properties->key_min = codec_get_bytes(reader);
+    properties->key_max = codec_get_bytes(reader);
+    properties->entry_count = codec_get_u64(reader);
+    properties->tombstone_count = codec_get_u64(reader);
+    properties->expiring_count = codec_get_u64(reader);
+    properties->raw_size = codec_get_u64(reader);
+    properties->version_min = version_get(reader);
+    properties->version_max = version_get(reader);
+    properties->stamp_max = codec_get_u64(reader);
+    properties->expiry_min_ms = codec_get_u64(reader);
+    properties->expiry_max_ms = codec_get_u64(reader);
+    properties->nonce = codec_get_u64(reader);
+    properties->file_size = codec_get_u64(reader);
+    properties->file_checksum = codec_get_u64(reader);
+    return codec_reader_ok(reader) ? table_insert(state, &table) : STATUS_CORRUPT;
+}
+
+static enum status drop_apply(struct manifest_state *state, struct codec_reader *reader)
+{
+    uint64_t file_id = codec_get_u64(reader);
+    for (uint32_t i = 0; codec_reader_ok(reader) && i < state->table_count; i++) {
+        if (state->tables[i].file_id == file_id) {
+            memory_free(state->tables[i].keys);
+            memmove(&state->tables[i], &state->tables[i + 1],
+                    (state->table_count - i - 1) * sizeof(*state->tables));
+            state->table_count--;
+            return STATUS_OK;
+        }
+    }
+    return STATUS_CORRUPT;
+}
+
+static uint8_t *bytes_copy(struct slice bytes)
+{
+    uint8_t *copy = memory_allocate(bytes.size);
+    if (copy != NULL) {
+        memcpy(copy, bytes.data, bytes.size);
+    }
+    return copy;
+}
+
+static enum status lower_apply(struct manifest_state *state, struct codec_reader *reader)
+{
+    uint64_t run_id = codec_get_u64(reader);
+    struct slice lower = codec_get_bytes(reader);
+    if (!codec_reader_ok(reader) || lower.size == 0 || lower.size > LSM_KEY_SIZE_MAX + 1) {
+        return STATUS_CORRUPT;
+    }
+    struct manifest_run *runs =
+        array_grow(state->runs, state->run_count, &state->run_capacity, sizeof(*state->runs));
+    if (runs == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    state->runs = runs;
+    uint8_t *copy = bytes_copy(lower);
+    if (copy == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    uint32_t index = 0;
+    while (index < state->run_count && runs[index].run_id < run_id) {
+        index++;
+    }
+    if (index == state->run_count || runs[index].run_id != run_id) {
+        memmove(&runs[index + 1], &runs[index], (state->run_count - index) * sizeof(*runs));
+        runs[index] = (struct manifest_run){.run_id = run_id};
+        state->run_count++;
+    }
+    key_free(runs[index].lower);
+    runs[index].lower = slice_make(copy, lower.size);
+    return STATUS_OK;
+}
+
+static enum status segment_apply(struct manifest_state *state, struct codec_reader *reader)
+{
+    struct manifest_segment segment = {
+        .id = codec_get_u64(reader),
+    };
+    segment.nonce = codec_get_u64(reader);
+    segment.start_position = codec_get_u64(reader);
+    if (!codec_reader_ok(reader) ||
+        (state->segment_count > 0 && state->segments[state->segment_count - 1].id >= segment.id)) {
+        return STATUS_CORRUPT;
+    }
+    struct manifest_segment *segments = array_grow(
+        state->segments, state->segment_count, &state->segment_capacity, sizeof(*state->segments));
+    if (segments == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    state->segments = segments;
+    segments[state->segment_count++] = segment;
+    return STATUS_OK;
+}
+
+static enum status replay_apply(struct manifest_state *state, struct codec_reader *reader)
+{
+    uint64_t position = codec_get_u64(reader);
+    uint64_t segment_id = codec_get_u64(reader);
+    if (!codec_reader_ok(reader) || position < state->replay_position) {
+        return STATUS_CORRUPT;
+    }
+    state->replay_position = position;
+    uint32_t dead = 0;
+    while (dead < state->segment_count && state->segments[dead].id < segment_id) {
+        dead++;
+    }
+    if (dead > 0) {
+        memmove(state->segments, &state->segments[dead],
+                (state->segment_count - dead) * sizeof(*state->segments));
+        state->segment_count -= dead;
+    }
+    return STATUS_OK;
+}
+
+/* Lower bounds of runs that have no table left say nothing. */
+static void runs_prune(struct manifest_state *state)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < state->run_count; i++) {
+        bool live = false;
+        for (uint32_t j = 0; !live && j < state->table_count; j++) {
+            live = state->tables[j].run_id == state->runs[i].run_id;
+        }
+        if (live) {
+            state->runs[kept++] = state->runs[i];
+        } else {
+            key_free(state->runs[i].lower);
+        }
+    }
+    state->run_count = kept;
+}
+
+enum status manifest_state_apply(struct manifest_state *state, struct slice edit)
+{
+    struct codec_reader reader = codec_reader_make(edit);
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && reader.rest.size > 0) {
+        switch (codec_get_u8(&reader)) {
+        case MANIFEST_TABLE:
+            status = table_apply(state, &reader);
+            break;
+        case MANIFEST_DROP:
+            status = drop_apply(state, &reader);
+            break;
+        case MANIFEST_LOWER:
+            status = lower_apply(state, &reader);
+            break;
+        case MANIFEST_SEGMENT:
+            status = segment_apply(state, &reader);
+            break;
+        case MANIFEST_REPLAY:
+            status = replay_apply(state, &reader);
+            break;
+        case MANIFEST_NEXT_FILE: {
+            uint64_t next = codec_get_u64(&reader);
+            if (!codec_reader_ok(&reader)) {
+                status = STATUS_CORRUPT;
+            } else if (next > state->next_file_id) {
+                state->next_file_id = next;
+            }
+            break;
+        }
+        default:
+            status = STATUS_CORRUPT;
+            break;
+        }
+    }
+    runs_prune(state);
+    return status;
+}
+
+void manifest_state_put(struct buffer *edit, const struct manifest_state *state)
+{
+    for (uint32_t i = 0; i < state->table_count; i++) {
+        manifest_put_table(edit, &state->tables[i]);
+    }
+    for (uint32_t i = 0; i < state->run_count; i++) {
+        manifest_put_lower(edit, state->runs[i].run_id, state->runs[i].lower);
+    }
+    for (uint32_t i = 0; i < state->segment_count; i++) {
+        manifest_put_segment(edit, &state->segments[i]);
+    }
+    manifest_put_replay(edit, state->replay_position, 0);
+    manifest_put_next_file(edit, state->next_file_id);
+}
+
+void manifest_state_deinit(struct manifest_state *state)
+{
+    for (uint32_t i = 0; i < state->table_count; i++) {
+        memory_free(state->tables[i].keys);
+    }
+    for (uint32_t i = 0; i < state->run_count; i++) {
+        key_free(state->runs[i].lower);
+    }
+    memory_free(state->tables);
+    memory_free(state->runs);
+    memory_free(state->segments);
+    *state = (struct manifest_state){0};
+}
+
+/* Magic, size and checksum of an edit; the checksum covers the first eight bytes and the body. */
+static uint64_t edit_checksum(const uint8_t head[8], struct slice body, uint64_t nonce,
+                              uint64_t offset)
+{
+    uint8_t place[8];
+    codec_store_u64(place, offset);
+    struct slice pieces[] = {slice_make(place, 8), slice_make(head, 8), body};
+    return checksum64_pieces(pieces, ARRAY_COUNT(pieces), nonce);
+}
+
+/* Appends the framed edit, padded, for its place in the file. */
+static void edit_put(struct buffer *to, struct slice edit, uint64_t nonce, uint64_t offset)
+{
+    static const uint8_t padding[MANIFEST_ALIGNMENT] = {0};
+    ASSERT(edit.size <= MANIFEST_EDIT_SIZE_MAX);
+    uint8_t head[8];
+    codec_store_u32(head, MANIFEST_EDIT_MAGIC);
+    codec_store_u32(head + 4, (uint32_t)edit.size);
+    buffer_append(to, head, sizeof(head));
+    codec_put_u64(to, edit_checksum(head, edit, nonce, offset));
+    buffer_append_slice(to, edit);
+    size_t odd = edit.size % MANIFEST_ALIGNMENT;
+    if (odd != 0) {
+        buffer_append(to, padding, MANIFEST_ALIGNMENT - odd);
+    }
+}
+
+/* Whether a whole edit begins at `offset`; *edit borrows. */
+static bool edit_get(struct slice bytes, uint64_t offset, uint64_t nonce, struct slice *edit)
+{
+    if (offset + MANIFEST_EDIT_HEADER_SIZE > bytes.size) {
+        return false;
+    }
+    const uint8_t *head = bytes.data + offset;
+    uint32_t size = codec_load_u32(head + 4);
+    if (codec_load_u32(head) != MANIFEST_EDIT_MAGIC ||
+        size > bytes.size - offset - MANIFEST_EDIT_HEADER_SIZE) {
+        return false;
+    }
+    *edit = slice_make(head + MANIFEST_EDIT_HEADER_SIZE, size);
+    return codec_load_u64(head + 8) == edit_checksum(head, *edit, nonce, offset);
+}
+
+static uint64_t edit_room(uint64_t size)
+{
+    uint64_t whole = MANIFEST_EDIT_HEADER_SIZE + size;
+    return (whole + MANIFEST_ALIGNMENT - 1) / MANIFEST_ALIGNMENT * MANIFEST_ALIGNMENT;
+}
+
+static void header_put(struct buffer *to, uint64_t nonce)
+{
+    uint8_t header[MANIFEST_HEADER_SIZE] = {0};
+    codec_store_u64(header, MANIFEST_MAGIC);
+    codec_store_u32(header + 8, MANIFEST_FORMAT_VERSION);
+    codec_store_u64(header + 16, nonce);
+    codec_store_u64(header + 24, checksum64(slice_make(header, 24), 0));
+    buffer_append(to, header, sizeof(header));
+}
+
+void manifest_encode(struct buffer *to, uint64_t nonce, struct slice edit)
+{
+    header_put(to, nonce);
+    edit_put(to, edit, nonce, MANIFEST_HEADER_SIZE);
+}
+
+enum status manifest_decode(struct slice bytes, struct manifest_state *state, uint64_t *offset)
+{
+    *offset = 0;
+    if (bytes.size < MANIFEST_HEADER_SIZE || codec_load_u64(bytes.data) != MANIFEST_MAGIC ||
+        codec_load_u64(bytes.data + 24) != checksum64(slice_make(bytes.data, 24), 0)) {
+        return STATUS_CORRUPT;
+    }
+    if (codec_load_u32(bytes.data + 8) > MANIFEST_FORMAT_VERSION) {
+        return STATUS_UNSUPPORTED;
+    }
+    if (codec_load_u32(bytes.data + 12) != 0) {
+        return STATUS_CORRUPT;
+    }
+    uint64_t nonce = codec_load_u64(bytes.data + 16);
+    struct slice edit;
+    *offset = MANIFEST_HEADER_SIZE;
+    while (edit_get(bytes, *offset, nonce, &edit)) {
+        enum status status = manifest_state_apply(state, edit);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        *offset += edit_room(edit.size);
+    }
+    /* The first edit was synced before the file got its name; for later ones see (1). */
+    if (*offset == MANIFEST_HEADER_SIZE) {
+        return STATUS_CORRUPT;
+    }
+    for (uint64_t at = *offset; at < bytes.size; at += MANIFEST_ALIGNMENT) {
+        if (edit_get(bytes, at, nonce, &edit)) {
+            return STATUS_CORRUPT;
+        }
+    }
+    return STATUS_OK;
+}
+
+static char *name_in(const char *folder, const char *name)
+{
+    size_t size = strlen(folder) + strlen(name) + 2;
+    char *path = memory_allocate(size);
+    if (path != NULL) {
+        int length = snprintf(path, size, "%s/%s", folder, name);
+        ASSERT(length > 0 && (size_t)length < size);
+    }
+    return path;
+}
+
+static enum status file_load(struct env *env, const char *path, struct buffer *bytes)
+{
+    struct env_file *file = NULL;
+    enum status status = env->ops->file_open(env, path, ENV_OPEN_READ, &file);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    uint64_t size = 0;
+    status = env->ops->file_size(file, &size);
+    if (status == STATUS_OK && size > 0) {
+        size_t got = 0;
+        uint8_t *to = buffer_reserve(bytes, size);
+        status = to == NULL ? STATUS_NO_MEMORY : env->ops->file_read(file, 0, to, size, &got);
+        if (status == STATUS_OK) {
+            buffer_commit(bytes, got);
+        }
+    }
+    env->ops->file_close(file);
+    return status;
+}
+
+enum status manifest_open(struct manifest *manifest, struct env *env, const char *folder)
+{
+    *manifest = (struct manifest){.env = env, .folder = folder};
+    mutex_init(&manifest->mutex);
+    char *path = name_in(folder, MANIFEST_NAME);
+    if (path == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    struct buffer bytes = {0};
+    uint64_t offset = 0;
+    enum status status = file_load(env, path, &bytes);
+    if (status == STATUS_OK) {
+        status = manifest_decode(buffer_slice(&bytes), &manifest->state, &offset);
+        if (status == STATUS_CORRUPT || status == STATUS_UNSUPPORTED) {
+            log_error(env, "manifest.unreadable", "path=%s offset=%llu status=%s", path,
+                      (unsigned long long)offset, status_name(status));
+        }
+    }
+    buffer_deinit(&bytes);
+    memory_free(path);
+    return status;
+}
+
+void manifest_close(struct manifest *manifest)
+{
+    if (manifest->env == NULL) {
+        return; /* Never opened. */
+    }
+    if (manifest->file != NULL) {
+        manifest->env->ops->file_close(manifest->file);
+    }
+    manifest_state_deinit(&manifest->state);
+    mutex_deinit(&manifest->mutex);
+    *manifest = (struct manifest){0};
+}
+
+/* Writes and syncs the new file under its temporary name. */
+static enum status temporary_write(struct env *env, const char *path, struct slice bytes,
+                                   struct env_file **file)
+{
+    enum status status = env->ops->name_remove(env, path);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+        return status;
+    }
+    status = env->ops->file_open(env, path, ENV_OPEN_CREATE, file);
+    if (status != STATUS_OK) {
+        *file = NULL;
+        return status;
+    }
+    status = env->ops->file_write(*file, 0, bytes);
+    if (status == STATUS_OK) {
+        status = env->ops->file_sync(*file);
+    }
+    return status;
+}
+
+/* The mutex is held. */
+static enum status rewrite_locked(struct manifest *manifest, struct slice edit)
+{
+    struct env *env = manifest->env;
+    struct env_file *file = NULL;
+    struct buffer whole = {0};
+    struct buffer bytes = {0};
+    char *path = name_in(manifest->folder, MANIFEST_NAME);
+    char *temporary = name_in(manifest->folder, MANIFEST_TEMPORARY_NAME);
+    uint64_t nonce = env_random(env);
+    enum status status = manifest_state_apply(&manifest->state, edit);
+    manifest_state_put(&whole, &manifest->state);
+    if (whole.size <= MANIFEST_EDIT_SIZE_MAX) {
+        manifest_encode(&bytes, nonce, buffer_slice(&whole));
+    } else if (status == STATUS_OK) {
+        status = STATUS_TOO_LARGE;
+    }
+    if (status == STATUS_OK &&
+        (path == NULL || temporary == NULL || buffer_status(&whole) != STATUS_OK ||
+         buffer_status(&bytes) != STATUS_OK)) {
+        status = STATUS_NO_MEMORY;
+    }
+    if (status == STATUS_OK) {
+        status = temporary_write(env, temporary, buffer_slice(&bytes), &file);
+    }
+    if (status == STATUS_OK) {
+        status = env->ops->name_rename(env, temporary, path);
+    }
+    if (status == STATUS_OK) {
+        status = env->ops->dir_sync(env, manifest->folder);
+    }
+    if (status == STATUS_OK) {
+        if (manifest->file != NULL) {
+            env->ops->file_close(manifest->file);
+        }
+        manifest->file = file;
+        manifest->nonce = nonce;
+        manifest->size = bytes.size;
+        manifest->snapshot_size = bytes.size;
+    } else {
+        manifest->failed = true;
+        if (file != NULL) {
+            env->ops->file_close(file);
+        }
+    }
+    buffer_deinit(&whole);
+    buffer_deinit(&bytes);
+    memory_free(path);
+    memory_free(temporary);
+    return status;
+}
+
+enum status manifest_rewrite(struct manifest *manifest, struct slice edit)
+{
+    mutex_lock(&manifest->mutex);
+    enum status status = rewrite_locked(manifest, edit);
+    mutex_unlock(&manifest->mutex);
+    return status;
+}
+
+/* The mutex is held. */
+static enum status append_locked(struct manifest *manifest, struct slice edit)
+{
+    struct env *env = manifest->env;
+    struct buffer bytes = {0};
+    edit_put(&bytes, edit, manifest->nonce, manifest->size);
+    enum status status = buffer_status(&bytes);
+    if (status == STATUS_OK) {
+        status = env->ops->file_write(manifest->file, manifest->size, buffer_slice(&bytes));
+    }
+    if (status == STATUS_OK) {
+        status = env->ops->file_sync(manifest->file);
+    }
+    if (status == STATUS_OK) {
+        manifest->size += bytes.size;
+        status = manifest_state_apply(&manifest->state, edit);
+    }
+    buffer_deinit(&bytes);
+    return status;
+}
+
+enum status manifest_commit(struct manifest *manifest, const struct buffer *edit)
+{
+    enum status status = buffer_status(edit);
+    if (status == STATUS_OK && edit->size > MANIFEST_EDIT_SIZE_MAX) {
+        status = STATUS_TOO_LARGE;
+    }
+    mutex_lock(&manifest->mutex);
+    if (manifest->failed) {
+        status = STATUS_READ_ONLY;
+    } else if (status == STATUS_OK) {
+        if (manifest->size > MANIFEST_SIZE_BEFORE_REWRITE &&
+            manifest->size > 4 * manifest->snapshot_size) {
+            status = rewrite_locked(manifest, buffer_slice(edit));
+        } else {
+            status = append_locked(manifest, buffer_slice(edit));
+        }
+        manifest->failed = status != STATUS_OK;
+    }
+    mutex_unlock(&manifest->mutex);
+    return status;
+}
