@@ -1,1 +1,3 @@
 include(${CMAKE_CURRENT_LIST_DIR}/lsm_table.cmake)
+# The engine half.
+ringkv_unit_tests(STEMS lsm LIBRARIES ringkv_lsm ringkv_base_uv)

@@ -1,0 +1,329 @@
+/*
+ * lsm/commit.c -- the way of a write: into the log's buffer, to disk, into the memtable, answered.
+ *
+ * Invariants:
+ *  (1) A synced write enters the memtable after the sync of its group and before it is answered.
+ *  (2) applied_position moves only after a whole group is in the memtable, so a memtable frozen in
+ *      between names a replay position that leaves nothing out.
+ *  (3) After a failed write or sync nothing more is written, and every write not yet answered is
+ *      told INDETERMINATE: what reached the disk is unknown.
+ */
+#include "base/codec.h"
+#include "base/contract.h"
+#include "base/log.h"
+#include "lsm/engine.h"
+
+enum status commit_merge_locked(struct lsm *lsm, struct slice key, struct slice encoded_cell)
+{
+    enum status status = memtable_merge(lsm->sources->active, key, encoded_cell);
+    if (status == STATUS_OK && lsm->sources->active->version_max.time != 0 &&
+        version_compare(lsm->sources->active->version_max, lsm->stats.version_max) > 0) {
+        lsm->stats.version_max = lsm->sources->active->version_max;
+    }
+    return status;
+}
+
+static bool memtable_is_full(const struct lsm *lsm)
+{
+    const struct memtable *active = lsm->sources->active;
+    return atomic_load_explicit(&active->size, memory_order_relaxed) >=
+               lsm->options.memtable_size ||
+           lsm->wal.position - active->log_start >
+               LSM_MEMTABLE_SEGMENT_COUNT * lsm->options.wal_segment_size;
+}
+
+/* If there is no memory for a new memtable, the old one grows on; the next write tries again. */
+static void freeze_if_full_locked(struct lsm *lsm)
+{
+    if (memtable_is_full(lsm) && lsm->sources->frozen_count < LSM_FROZEN_COUNT_MAX) {
+        enum status status = sources_freeze_locked(lsm);
+        if (status != STATUS_OK) {
+            log_warn(lsm->env, "lsm.freeze_failed", "status=%s", status_name(status));
+        }
+    }
+}
+
+/* Makes the records of an unsynced write visible. */
+static enum status records_merge_locked(struct lsm *lsm, const struct lsm_write *write)
+{
+    for (uint32_t i = 0; i < write->record_count; i++) {
+        const struct lsm_record *record = &write->records[i];
+        buffer_clear(&lsm->encode);
+        cell_put(&lsm->encode, &record->cell);
+        enum status status = buffer_status(&lsm->encode);
+        lsm->encode.failed = false;
+        if (status == STATUS_OK) {
+            status = commit_merge_locked(lsm, record->key, buffer_slice(&lsm->encode));
+        }
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status admit_locked(const struct lsm *lsm, uint64_t size)
+{
+    if (lsm->stopping || lsm->cancelled) {
+        return STATUS_CLOSED;
+    }
+    if (lsm->failed) {
+        return STATUS_READ_ONLY;
+    }
+    uint64_t queued = lsm->wal.queue_size;
+    if (queued > 0 && queued + size > lsm->options.wal_buffer_size) {
+        return STATUS_OVERLOADED;
+    }
+    if (lsm->sources->frozen_count >= LSM_FROZEN_COUNT_MAX && memtable_is_full(lsm)) {
+        return STATUS_OVERLOADED;
+    }
+    return STATUS_OK;
+}
+
+enum status lsm_write(struct lsm *lsm, struct lsm_write *write)
+{
+    ASSERT(lsm != NULL);
+    ASSERT(write != NULL);
+    ASSERT(write->done != NULL);
+    uint64_t encoded_size = 0;
+    enum status status = wal_batch_size(write->records, write->record_count, &encoded_size);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    mutex_lock(&lsm->mutex);
+    status = admit_locked(lsm, encoded_size);
+    if (status == STATUS_OK) {
+        status = wal_append(&lsm->wal, write, write->durability == LSM_NONE ? 0 : encoded_size);
+    } else if (status == STATUS_OVERLOADED) {
+        lsm->stats.overloaded_count++;
+    }
+    if (status != STATUS_OK) {
+        mutex_unlock(&lsm->mutex);
+        return status;
+    }
+    lsm->stats.write_count++;
+    lsm->stats.user_written += encoded_size;
+    for (uint32_t i = 0; i < write->record_count; i++) {
+        if (version_compare(write->records[i].cell.version, lsm->stats.version_max) > 0) {
+            lsm->stats.version_max = write->records[i].cell.version;
+        }
+    }
+    if (write->durability != LSM_SYNCED) {
+        enum status merged = records_merge_locked(lsm, write);
+        if (merged != STATUS_OK) { /* Accepted, and partly visible: no way back. */
+            engine_fail_locked(lsm, merged, "memtable");
+        }
+        freeze_if_full_locked(lsm);
+    }
+    engine_pump_locked(lsm);
+    mutex_unlock(&lsm->mutex);
+    return STATUS_OK;
+}
+
+struct version lsm_queued_version(struct lsm *lsm, struct slice key)
+{
+    mutex_lock(&lsm->mutex);
+    struct version version = wal_queued_version(&lsm->wal, key);
+    mutex_unlock(&lsm->mutex);
+    return version;
+}
+
+/* The records of a group that was just synced become visible. Those of buffered writes among them
+ * are there already, and merging them again changes nothing. */
+static enum status group_apply_locked(struct lsm *lsm, const struct wal_group *group)
+{
+    if (group->sync) {
+        struct slice body = slice_make(group->bytes.data + WAL_GROUP_HEADER_SIZE,
+                                       group->bytes.size - WAL_GROUP_HEADER_SIZE);
+        struct codec_reader reader = codec_reader_make(body);
+        for (uint32_t i = 0; i < group->record_count; i++) {
+            struct slice key;
+            struct slice cell;
+            wal_record_get(&reader, &key, &cell);
+            ASSERT(codec_reader_ok(&reader)); /* We encoded it. */
+            enum status status = commit_merge_locked(lsm, key, cell);
+            if (status != STATUS_OK) {
+                return status;
+            }
+        }
+        ASSERT(codec_reader_done(&reader));
+    }
+    lsm->applied_position = group->end_position;
+    return STATUS_OK;
+}
+
+static void writes_move(struct list_node *to, struct list_node *from)
+{
+    struct list_node *node = NULL;
+    while ((node = list_take_first(from)) != NULL) {
+        list_append(to, node);
+    }
+}
+
+static void idle_timer_start_locked(struct lsm *lsm)
+{
+    bool stale = lsm->wal.watermark < lsm->wal.written_position;
+    if (stale && !lsm->idle_timer_running && !lsm->stopping && !lsm->failed && !lsm->cancelled &&
+        list_empty(&lsm->wal.filling)) {
+        lsm->idle_timer_running = true;
+        env_timer_start_ms(lsm->env, &lsm->idle_timer, LSM_IDLE_DELAY_MS);
+    }
+}
+
+static void wal_job_run(struct env_job *job)
+{
+    struct lsm *lsm = container_of(job, struct lsm, wal_job);
+    lsm->wal_status = wal_run(&lsm->wal);
+}
+
+static void writes_tell(struct list_node *writes, enum status status)
+{
+    struct list_node *node = NULL;
+    while ((node = list_take_first(writes)) != NULL) {
+        struct lsm_write *write = container_of(node, struct lsm_write, node);
+        write->done(write, status);
+    }
+}
+
+static void wal_job_done(struct env_job *job, enum status status)
+{
+    struct lsm *lsm = container_of(job, struct lsm, wal_job);
+    struct list_node answered;
+    list_init(&answered);
+    mutex_lock(&lsm->mutex);
+    struct wal_group *group = wal_take_done(&lsm->wal);
+    lsm->cancelled = lsm->cancelled || status == STATUS_CANCELLED;
+    if (status == STATUS_OK) {
+        status = lsm->wal_status;
+    }
+    if (status == STATUS_OK) {
+        status = group_apply_locked(lsm, group);
+    }
+    if (status == STATUS_OK || status == STATUS_CANCELLED) {
+        writes_move(&answered, &group->writes);
+    } else {
+        engine_fail_locked(lsm, status, "log");
+        writes_move(&lsm->lost_writes, &group->writes);
+    }
+    if (status == STATUS_OK) {
+        lsm->stats.group_count++;
+        freeze_if_full_locked(lsm);
+    }
+    lsm->stats.wal_written = lsm->wal.bytes_written;
+    lsm->stats.sync_count = lsm->wal.sync_count;
+    wal_group_retire(&lsm->wal, group);
+    idle_timer_start_locked(lsm);
+    engine_pump_locked(lsm);
+    mutex_unlock(&lsm->mutex);
+    writes_tell(&answered, status);
+}
+
+static void idle_timer_fired(struct env_timer *timer)
+{
+    struct lsm *lsm = container_of(timer, struct lsm, idle_timer);
+    mutex_lock(&lsm->mutex);
+    lsm->idle_timer_running = false;
+    if (lsm->wal.in_flight == NULL && list_empty(&lsm->wal.filling) && !lsm->stopping &&
+        !lsm->failed && !lsm->cancelled && lsm->wal.watermark < lsm->wal.written_position) {
+        if (wal_append_idle(&lsm->wal) == STATUS_OK) { /* Else the next write does it. */
+            engine_pump_locked(lsm);
+        }
+    }
+    mutex_unlock(&lsm->mutex);
+}
+
+static void prepare_run(struct env_job *job)
+{
+    struct segment_prepare *prepare = container_of(job, struct segment_prepare, job);
+    struct lsm *lsm = container_of(prepare, struct lsm, prepare);
+    if (prepare->segment != NULL) {
+        prepare->status = wal_segment_grow(prepare->segment, prepare->capacity);
+        return;
+    }
+    struct wal_segment_header header = {
+        .id = engine_file_id(lsm),
+        .nonce = env_random(lsm->env),
+    };
+    prepare->status =
+        wal_segment_create(lsm->env, lsm->path, &header, prepare->capacity, &prepare->segment);
+    if (prepare->status != STATUS_OK) {
+        return;
+    }
+    struct manifest_segment segment = {
+        .id = header.id, .nonce = header.nonce, .start_position = UINT64_MAX};
+    struct buffer edit = {0};
+    manifest_put_segment(&edit, &segment);
+    manifest_put_next_file(&edit, header.id + 1);
+    prepare->status = manifest_commit(&lsm->manifest, &edit);
+    buffer_deinit(&edit);
+}
+
+static void prepare_done(struct env_job *job, enum status status)
+{
+    struct segment_prepare *prepare = container_of(job, struct segment_prepare, job);
+    struct lsm *lsm = container_of(prepare, struct lsm, prepare);
+    mutex_lock(&lsm->mutex);
+    prepare->running = false;
+    lsm->cancelled = lsm->cancelled || status == STATUS_CANCELLED;
+    if (status == STATUS_OK) {
+        status = prepare->status;
+    }
+    ASSERT(lsm->wal.ready == NULL);
+    lsm->wal.ready = prepare->segment;
+    prepare->segment = NULL;
+    if (status != STATUS_OK) {
+        engine_fail_locked(lsm, status, "log segment");
+    }
+    engine_pump_locked(lsm);
+    mutex_unlock(&lsm->mutex);
+}
+
+static void prepare_start_locked(struct lsm *lsm, uint64_t capacity)
+{
+    struct segment_prepare *prepare = &lsm->prepare;
+    if (prepare->running) {
+        return; /* If the result is too small, it is grown next. */
+    }
+    prepare->running = true;
+    prepare->capacity = capacity;
+    prepare->segment = lsm->wal.ready;
+    lsm->wal.ready = NULL;
+    env_submit(lsm->env, ENV_LANE_POOL, &prepare->job);
+}
+
+void commit_pump_locked(struct lsm *lsm)
+{
+    struct wal *wal = &lsm->wal;
+    if (wal->in_flight != NULL) {
+        return;
+    }
+    if (lsm->failed) {
+        wal_take_writes(wal, &lsm->lost_writes);
+        return;
+    }
+    const struct wal_segment *current =
+        container_of(wal->segments.previous, struct wal_segment, node);
+    if (wal->ready == NULL && !lsm->stopping && current->end_offset > current->capacity / 2) {
+        prepare_start_locked(lsm, wal->segment_size);
+    }
+    uint64_t capacity = 0;
+    switch (wal_next(wal, &capacity)) {
+    case WAL_RUN:
+        env_submit(lsm->env, ENV_LANE_WAL, &lsm->wal_job);
+        break;
+    case WAL_SEGMENT_NEEDED:
+        prepare_start_locked(lsm, capacity);
+        break;
+    case WAL_NOTHING:
+        break;
+    }
+}
+
+void commit_init(struct lsm *lsm)
+{
+    lsm->wal_job.run = wal_job_run;
+    lsm->wal_job.done = wal_job_done;
+    lsm->prepare.job.run = prepare_run;
+    lsm->prepare.job.done = prepare_done;
+    lsm->idle_timer.fired = idle_timer_fired;
+}

@@ -1,0 +1,614 @@
+/*
+ * lsm/compaction.c -- merge the runs of a tier into the next, or all tiers into the bottom, one
+ * bounded slice a job.
+ *
+ * Why slices: one long merge would show up as a latency cliff, so each job merges about
+ * `slice_size` and remembers where it stopped. A merge into the bottom also commits piece by piece
+ * -- a step takes one stretch of keys, with the bottom tables in it -- so that it needs little
+ * extra space, and a crash loses one step at most.
+ * Invariants:
+ *  (1) Of the cells of one key among the inputs, the greatest is kept, no other.
+ *  (2) A tombstone or expired cell goes only at or below the floor, and only if nothing outside
+ *      the merge that may hold its key has a version at or below it: no memtable, no queued
+ *      record, no other table. (Arrival order is not version order: "no older run has it" is not
+ *      enough.)
+ *  (3) Bottom tables are disjoint in keys: a step takes every bottom table its stretch touches.
+ *  (4) Inputs stay readable until the manifest edit naming the outputs is synced.
+ *  (5) What a step took is cut off its runs by their lower bound, in the same edit.
+ *
+ * Source: O'Neil et al., "The Log-Structured Merge-Tree", Acta Informatica 33 (1996).
+ * Changed: tiers of runs over one bottom; versions order cells, arrival does not.
+ */
+#include "lsm/compaction.h"
+
+#include "base/checksum.h"
+#include "base/contract.h"
+#include "base/hlc.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "lsm/engine.h"
+
+/* A step takes further bottom tables while those it has are smaller than this share of one. */
+#define STEP_BOTTOM_SHARE 2u
+
+static const struct run *bottom_of(const struct table_set *set)
+{
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        if (set->runs[i].tier == TABLE_SET_BOTTOM) {
+            return &set->runs[i];
+        }
+    }
+    return NULL;
+}
+
+static uint32_t tier_run_count(const struct table_set *set, uint32_t tier)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        count += set->runs[i].tier == tier ? 1 : 0;
+    }
+    return count;
+}
+
+static uint64_t tiers_size(const struct table_set *set)
+{
+    uint64_t size = 0;
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        size += set->runs[i].tier == TABLE_SET_BOTTOM ? 0 : set->runs[i].size;
+    }
+    return size;
+}
+
+/* What the tiers may hold before they all go down. */
+static uint64_t tiers_size_aim(const struct lsm *lsm, const struct table_set *set)
+{
+    const struct run *bottom = bottom_of(set);
+    uint64_t share = bottom == NULL ? 0 : bottom->size / COMPACTION_BOTTOM_SHARE;
+    uint64_t least = lsm->options.memtable_size * COMPACTION_TIER_RUN_COUNT;
+    return share > least ? share : least;
+}
+
+static uint32_t tier_limit(const struct table_set *set, uint32_t tier)
+{
+    const struct run *bottom = bottom_of(set);
+    uint64_t size = tiers_size(set) + (bottom == NULL ? 0 : bottom->size);
+    if (tier == 0 && size < COMPACTION_FIRST_TIER_DATA_SIZE) {
+        return COMPACTION_FIRST_TIER_RUN_COUNT;
+    }
+    return COMPACTION_TIER_RUN_COUNT;
+}
+
+uint64_t compaction_debt(const struct lsm *lsm, const struct table_set *set)
+{
+    uint64_t size = tiers_size(set);
+    uint64_t aim = tiers_size_aim(lsm, set);
+    uint64_t debt = size > aim ? size - aim : 0;
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        const struct run *run = &set->runs[i];
+        if (run->tier != TABLE_SET_BOTTOM &&
+            tier_run_count(set, run->tier) > tier_limit(set, run->tier)) {
+            debt += run->size;
+        }
+    }
+    return debt;
+}
+
+/* The purge rule, (2). */
+
+static bool is_purgeable(const struct cell *cell, struct version floor)
+{
+    if (version_compare(cell->version, floor) > 0) {
+        return false;
+    }
+    if (cell->kind == CELL_DELETE) {
+        return true;
+    }
+    return cell->kind == CELL_VALUE && cell->expiry_ms != 0 && cell->stamp <= floor.time &&
+           cell->expiry_ms <= hlc_unix_ms(floor.time);
+}
+
+static bool is_input(const struct compaction *compaction, const struct run *run,
+                     const struct table *table)
+{
+    for (uint32_t i = 0; i < compaction->input_count; i++) {
+        const struct run *input = compaction->inputs[i];
+        if (input == &compaction->bottom_run) {
+            for (uint32_t j = 0; j < input->table_count; j++) {
+                if (input->tables[j] == table) {
+                    return true;
+                }
+            }
+        } else if (input->id == run->id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool sources_may_hold_older(const struct compaction *compaction,
+                                   const struct sources *sources, struct slice key,
+                                   struct version version)
+{
+    const struct memtable_record *record = NULL;
+    if (memtable_get(sources->active, key, &record) == STATUS_OK) {
+        return true;
+    }
+    for (uint32_t i = 0; i < sources->frozen_count; i++) {
+        if (memtable_get(sources->frozen[i], key, &record) == STATUS_OK) {
+            return true;
+        }
+    }
+    uint64_t hash = checksum64(key, 0);
+    for (uint32_t i = 0; i < sources->tables->run_count; i++) {
+        const struct run *run = &sources->tables->runs[i];
+        const struct table *table = run_find(run, key);
+        if (table != NULL && !is_input(compaction, run, table) &&
+            version_compare(table->properties.version_min, version) <= 0 &&
+            table_may_hold(table, key, hash)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The floor is read before the state: what is accepted later is above it, the node sees to that. */
+static bool may_purge(struct lsm *lsm, struct slice key, struct slice encoded)
+{
+    if (lsm->options.floor == NULL) {
+        return false;
+    }
+    struct cell cell;
+    if (cell_decode(encoded, &cell) != STATUS_OK) {
+        return false; /* The writer reports it. */
+    }
+    if (cell.kind != CELL_DELETE && cell.expiry_ms == 0) {
+        return false;
+    }
+    if (!is_purgeable(&cell, lsm->options.floor(lsm->options.context, key))) {
+        return false;
+    }
+    mutex_lock(&lsm->mutex);
+    struct version queued = wal_queued_version(&lsm->wal, key);
+    struct sources *sources = sources_pin(lsm);
+    mutex_unlock(&lsm->mutex);
+    bool older = version_compare(queued, (struct version){0}) > 0 ||
+                 sources_may_hold_older(&lsm->compaction, sources, key, cell.version);
+    sources_unpin(lsm, sources);
+    return !older;
+}
+
+/* One step: set up. */
+
+static void inputs_add(struct compaction *compaction, const struct run *run)
+{
+    ASSERT(compaction->input_count < ARRAY_COUNT(compaction->inputs));
+    uint32_t index = compaction->input_count++;
+    compaction->inputs[index] = run;
+    run_cursor_open(&compaction->cursors[index], run);
+    compaction->cursor_pointers[index] = &compaction->cursors[index].base;
+}
+
+static bool is_merging(const struct compaction *compaction, uint64_t run_id)
+{
+    for (uint32_t i = 0; i < compaction->merging_count; i++) {
+        if (compaction->merging[i] == run_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where what is left of the run begins. */
+static struct slice run_first_bound(const struct run *run)
+{
+    struct slice key_min = run->tables[0]->properties.key_min;
+    return slice_compare(run->lower, key_min) > 0 ? run->lower : key_min;
+}
+
+/* Sets *key to the least bound of the merging runs; false if none of them is left. */
+static bool merging_first_bound(const struct compaction *compaction, const struct table_set *set,
+                                struct slice *key)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        if (is_merging(compaction, set->runs[i].id)) {
+            struct slice first = run_first_bound(&set->runs[i]);
+            if (!any || slice_compare(first, *key) < 0) {
+                *key = first;
+            }
+            any = true;
+        }
+    }
+    return any;
+}
+
+static enum status upper_set_after(struct compaction *compaction, struct slice key)
+{
+    static const uint8_t zero = 0; /* The least key above `key` is `key` and a zero byte. */
+    buffer_clear(&compaction->upper);
+    buffer_append_slice(&compaction->upper, key);
+    buffer_append(&compaction->upper, &zero, 1);
+    return buffer_status(&compaction->upper);
+}
+
+/* The bottom tables of the step that begins at `first`, and where it ends. */
+static enum status bottom_choose(const struct lsm *lsm, struct compaction *compaction,
+                                 const struct run *bottom, struct slice first)
+{
+    compaction->bottom_run = (struct run){.id = 0, .tier = TABLE_SET_BOTTOM};
+    if (bottom == NULL) {
+        return STATUS_OK;
+    }
+    uint32_t index = run_lower_bound(bottom, first);
+    if (index == bottom->table_count) {
+        return STATUS_OK; /* All that is left lies behind the bottom. */
+    }
+    struct run *chosen = &compaction->bottom_run;
+    chosen->id = bottom->id;
+    chosen->tables = &bottom->tables[index];
+    do {
+        chosen->size += bottom->tables[index]->properties.file_size;
+        chosen->table_count++;
+        index++;
+    } while (index < bottom->table_count &&
+             chosen->size < lsm->options.table_size_max / STEP_BOTTOM_SHARE);
+    const struct table *last = chosen->tables[chosen->table_count - 1];
+    return upper_set_after(compaction, last->properties.key_max);
+}
+
+/* Pins the sources and sets up one step of the merge into the bottom. */
+static enum status bottom_step_begin_locked(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    const struct table_set *set = compaction->sources->tables;
+    const struct run *bottom = bottom_of(set);
+    struct slice first = {0};
+    bool any = merging_first_bound(compaction, set, &first);
+    ASSERT(any);
+    compaction->output = (struct table_output){
+        .run_id = bottom == NULL ? lsm->next_file_id++ : bottom->id,
+        .tier = TABLE_SET_BOTTOM,
+    };
+    enum status status = bottom_choose(lsm, compaction, bottom, first);
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        if (is_merging(compaction, set->runs[i].id)) {
+            inputs_add(compaction, &set->runs[i]);
+        }
+    }
+    if (compaction->bottom_run.table_count > 0) {
+        inputs_add(compaction, &compaction->bottom_run);
+    }
+    return status;
+}
+
+static void tier_step_begin_locked(struct lsm *lsm, uint32_t tier)
+{
+    struct compaction *compaction = &lsm->compaction;
+    const struct table_set *set = compaction->sources->tables;
+    compaction->output = (struct table_output){.run_id = lsm->next_file_id++, .tier = tier + 1};
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        if (set->runs[i].tier == tier) {
+            inputs_add(compaction, &set->runs[i]);
+        }
+    }
+}
+
+/* One step: run. */
+
+static enum status merge_move(struct compaction *compaction)
+{
+    struct cursor *cursor = &compaction->merge.base;
+    if (compaction->started) {
+        return cursor_next(cursor, LSM_MAY_BLOCK);
+    }
+    enum status status =
+        merge_open(&compaction->merge, compaction->cursor_pointers, compaction->input_count);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    compaction->merge_open = true;
+    compaction->started = true;
+    return cursor_seek(cursor, slice_make(NULL, 0), LSM_MAY_BLOCK);
+}
+
+static bool is_beyond(const struct compaction *compaction, struct slice key)
+{
+    return compaction->upper.size > 0 && slice_compare(key, buffer_slice(&compaction->upper)) >= 0;
+}
+
+/* Takes about one slice; STATUS_NOT_FOUND: the step's stretch is at its end. */
+static enum status slice_merge(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    const struct cursor *cursor = &compaction->merge.base;
+    uint64_t taken = 0;
+    while (taken < lsm->options.slice_size) {
+        enum status status = merge_move(compaction);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        if (is_beyond(compaction, cursor->key)) {
+            return STATUS_NOT_FOUND;
+        }
+        taken += cursor->key.size + cursor->cell.size;
+        if (may_purge(lsm, cursor->key, cursor->cell)) {
+            compaction->purged_count++;
+            continue;
+        }
+        bool cut = false;
+        status = table_output_add(lsm, &compaction->output, cursor->key, cursor->cell, &cut);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        if (cut && compaction->bottom && compaction->bottom_run.table_count == 0) {
+            /* Behind the bottom a step ends with its first table. */
+            status = upper_set_after(compaction, cursor->key);
+            return status == STATUS_OK ? STATUS_NOT_FOUND : status;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Which inputs are used up, and which runs keep a part. */
+static enum status inputs_settle(struct compaction *compaction)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < compaction->input_count; i++) {
+        count += compaction->inputs[i]->table_count;
+    }
+    compaction->dropped = memory_allocate(count * sizeof(struct table *));
+    if (compaction->dropped == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < compaction->input_count; i++) {
+        const struct run *run = compaction->inputs[i];
+        bool straddles = false;
+        for (uint32_t j = 0; j < run->table_count; j++) {
+            const struct table_properties *properties = &run->tables[j]->properties;
+            if (!is_beyond(compaction, properties->key_max)) {
+                compaction->dropped[compaction->dropped_count++] = run->tables[j];
+            } else if (!is_beyond(compaction, properties->key_min)) {
+                straddles = true;
+            }
+        }
+        if (straddles) {
+            ASSERT(run != &compaction->bottom_run);
+            compaction->lowered[compaction->lowered_count++] = run->id;
+        }
+    }
+    return STATUS_OK;
+}
+
+static struct table_change compaction_change(const struct compaction *compaction)
+{
+    return (struct table_change){
+        .added = compaction->output.places,
+        .added_count = compaction->output.place_count,
+        .dropped = compaction->dropped,
+        .dropped_count = compaction->dropped_count,
+        .lowered = compaction->lowered,
+        .lowered_count = compaction->lowered_count,
+        .lower = buffer_slice(&compaction->upper),
+    };
+}
+
+static enum status step_commit(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    enum status status = table_output_finish(lsm, &compaction->output);
+    if (status == STATUS_OK) {
+        status = inputs_settle(compaction);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct table_change change = compaction_change(compaction);
+    struct buffer edit = {0};
+    table_change_put(&edit, &change);
+    mutex_lock(&lsm->mutex);
+    manifest_put_next_file(&edit, lsm->next_file_id);
+    mutex_unlock(&lsm->mutex);
+    status = manifest_commit(&lsm->manifest, &edit);
+    buffer_deinit(&edit);
+    return status;
+}
+
+static void compaction_run(struct env_job *job)
+{
+    struct compaction *compaction = container_of(job, struct compaction, job);
+    struct lsm *lsm = container_of(compaction, struct lsm, compaction);
+    enum status status = slice_merge(lsm);
+    if (status == STATUS_NOT_FOUND) {
+        status = step_commit(lsm);
+        compaction->ended = status == STATUS_OK;
+    }
+    compaction->status = status;
+}
+
+/* Frees what one step holds; no file is closed if it ended well. */
+static void step_free(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    if (compaction->merge_open) {
+        merge_close(&compaction->merge);
+    }
+    for (uint32_t i = 0; i < compaction->input_count; i++) {
+        run_cursor_close(&compaction->cursors[i]);
+    }
+    table_output_reset(&compaction->output);
+    memory_free(compaction->dropped);
+    buffer_deinit(&compaction->upper);
+    if (compaction->sources != NULL) {
+        sources_unpin(lsm, compaction->sources);
+    }
+    compaction->sources = NULL;
+    compaction->bottom_run = (struct run){0};
+    compaction->input_count = 0;
+    compaction->merge_open = false;
+    compaction->started = false;
+    compaction->ended = false;
+    compaction->dropped = NULL;
+    compaction->dropped_count = 0;
+    compaction->lowered_count = 0;
+    compaction->purged_count = 0;
+}
+
+/* Forgets runs that went down whole; the merge is over when none is left. */
+static void merging_prune_locked(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    const struct table_set *set = lsm->sources->tables;
+    if (compaction->merging_count == 0) {
+        return;
+    }
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < compaction->merging_count; i++) {
+        for (uint32_t j = 0; j < set->run_count; j++) {
+            if (set->runs[j].id == compaction->merging[i]) {
+                compaction->merging[kept++] = compaction->merging[i];
+                break;
+            }
+        }
+    }
+    compaction->merging_count = kept;
+    if (kept == 0) {
+        lsm->compacted_total = compaction->merging_goal;
+    }
+}
+
+static enum status step_install_locked(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    struct table_change change = compaction_change(compaction);
+    enum status status = sources_change_locked(lsm, &change, false);
+    if (status == STATUS_OK) {
+        for (uint32_t i = 0; i < compaction->dropped_count; i++) {
+            lsm->stats.compaction_read += compaction->dropped[i]->properties.file_size;
+        }
+        lsm->stats.compaction_written += compaction->output.size;
+        lsm->stats.purged_count += compaction->purged_count;
+    }
+    return status;
+}
+
+static void compaction_done(struct env_job *job, enum status status)
+{
+    struct compaction *compaction = container_of(job, struct compaction, job);
+    struct lsm *lsm = container_of(compaction, struct lsm, compaction);
+    mutex_lock(&lsm->mutex);
+    lsm->cancelled = lsm->cancelled || status == STATUS_CANCELLED;
+    if (status == STATUS_OK) {
+        status = compaction->status;
+    }
+    if (status == STATUS_OK && compaction->ended) {
+        status = step_install_locked(lsm);
+    }
+    if (status != STATUS_OK) {
+        engine_fail_locked(lsm, status, "compaction"); /* compaction_abandon() frees the rest. */
+        compaction->running = false;
+    } else if (compaction->ended) {
+        step_free(lsm);
+        compaction->running = false;
+        merging_prune_locked(lsm);
+    } else if (lsm->stopping || lsm->failed) {
+        compaction->running = false;
+    } else {
+        env_submit(lsm->env, ENV_LANE_POOL, &compaction->job);
+    }
+    engine_pump_locked(lsm);
+    mutex_unlock(&lsm->mutex);
+}
+
+/* What to do next. */
+
+static void merging_begin_locked(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    const struct table_set *set = lsm->sources->tables;
+    compaction->merging_count = 0;
+    compaction->merging_goal = lsm->flushed_total;
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        if (set->runs[i].tier != TABLE_SET_BOTTOM) {
+            compaction->merging[compaction->merging_count++] = set->runs[i].id;
+        }
+    }
+}
+
+/* Whether somebody waits for all to be in the bottom, and all is flushed. */
+static bool is_asked_locked(const struct lsm *lsm)
+{
+    list_for_each (node, following, &lsm->compact_requests) {
+        const struct lsm_request *request = container_of(node, struct lsm_request, node);
+        if (request->goal <= lsm->flushed_total && request->goal > lsm->compacted_total) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first tier that is full, or MANIFEST_TIER_MAX. */
+static uint32_t full_tier(const struct table_set *set)
+{
+    for (uint32_t tier = 0; tier + 1 < TABLE_SET_BOTTOM; tier++) {
+        if (tier_run_count(set, tier) >= tier_limit(set, tier)) {
+            return tier;
+        }
+    }
+    return TABLE_SET_BOTTOM;
+}
+
+static void step_start_locked(struct lsm *lsm, uint32_t tier)
+{
+    struct compaction *compaction = &lsm->compaction;
+    enum status status = STATUS_OK;
+    compaction->sources = sources_pin(lsm);
+    compaction->bottom = tier == TABLE_SET_BOTTOM;
+    if (compaction->bottom) {
+        status = bottom_step_begin_locked(lsm);
+    } else {
+        tier_step_begin_locked(lsm, tier);
+    }
+    if (status != STATUS_OK) {
+        step_free(lsm);
+        engine_fail_locked(lsm, status, "compaction");
+        return;
+    }
+    compaction->running = true;
+    env_submit(lsm->env, ENV_LANE_POOL, &compaction->job);
+}
+
+void compaction_pump_locked(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    const struct table_set *set = lsm->sources->tables;
+    if (compaction->running) {
+        return;
+    }
+    uint32_t full = full_tier(set);
+    if (compaction->merging_count == 0) {
+        bool heavy = tiers_size(set) > tiers_size_aim(lsm, set);
+        bool asked = is_asked_locked(lsm);
+        if (asked || heavy) {
+            merging_begin_locked(lsm);
+        }
+        if (asked && compaction->merging_count == 0) {
+            lsm->compacted_total = lsm->flushed_total; /* There is nothing above the bottom. */
+        }
+    }
+    if (compaction->merging_count > 0) {
+        step_start_locked(lsm, TABLE_SET_BOTTOM);
+    } else if (full != TABLE_SET_BOTTOM) {
+        step_start_locked(lsm, full);
+    }
+}
+
+void compaction_abandon(struct lsm *lsm)
+{
+    step_free(lsm);
+}
+
+void compaction_init(struct lsm *lsm)
+{
+    lsm->compaction.job.run = compaction_run;
+    lsm->compaction.job.done = compaction_done;
+}

@@ -1,0 +1,68 @@
+/*
+ * lsm/compaction.h -- keeps the number of places a read must look in small.
+ */
+#ifndef LSM_COMPACTION_H
+#define LSM_COMPACTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/env.h"
+#include "lsm/merge.h"
+#include "lsm/table_output.h"
+#include "lsm/table_set.h"
+
+#define COMPACTION_TIER_RUN_COUNT 4u
+#define COMPACTION_FIRST_TIER_RUN_COUNT 8u           /* While there is little data. */
+#define COMPACTION_FIRST_TIER_DATA_SIZE (1ull << 30) /* Which is below this. */
+#define COMPACTION_BOTTOM_SHARE 4u /* All tiers go down when they exceed 1/4 of the bottom. */
+
+struct sources;
+struct lsm;
+
+/*
+ *   IDLE --> RUNNING --> IDLE        (tier merge, or one step of a merge into the bottom)
+ *              |  ^
+ *              v  |  next slice
+ *            RUNNING
+ */
+struct compaction {
+    struct env_job job;
+    bool running; /* From the first slice of a step to its last. */
+    bool bottom;  /* Into the bottom, by key slices; otherwise one tier into the next. */
+
+    /* The merge into the bottom under way, over several steps. */
+    uint64_t merging[TABLE_SET_RUN_COUNT_MAX]; /* Ids of the runs that go down. */
+    uint32_t merging_count;                    /* 0: none is under way. */
+    uint64_t merging_goal;                     /* compacted_total, once it is done. */
+
+    /* One step. */
+    struct sources *sources; /* Pinned: the inputs' owner. */
+    struct run bottom_run;   /* The bottom tables that take part, as a run. */
+    const struct run *inputs[TABLE_SET_RUN_COUNT_MAX + 1];
+    struct run_cursor cursors[TABLE_SET_RUN_COUNT_MAX + 1];
+    struct cursor *cursor_pointers[TABLE_SET_RUN_COUNT_MAX + 1];
+    uint32_t input_count;
+    struct merge merge;
+    bool merge_open;
+    struct buffer upper; /* Keys below it take part; empty: all. */
+    bool started;        /* The merge stands on the last cell taken. */
+    bool ended;          /* Written and committed. */
+    struct table_output output;
+    struct table **dropped; /* Inputs that are used up. */
+    uint32_t dropped_count;
+    uint64_t lowered[TABLE_SET_RUN_COUNT_MAX];
+    uint32_t lowered_count;
+    uint64_t purged_count;
+    enum status status;
+};
+
+void compaction_init(struct lsm *lsm);
+void compaction_pump_locked(struct lsm *lsm);
+/* Gives up the step under way; its files are orphans that the next open removes. Blocks. */
+void compaction_abandon(struct lsm *lsm);
+/* Bytes above the shape that is aimed at. */
+uint64_t compaction_debt(const struct lsm *lsm, const struct table_set *set);
+
+#endif

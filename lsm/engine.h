@@ -1,0 +1,145 @@
+/*
+ * lsm/engine.h -- what the files behind lsm/lsm.h share: the engine's state and who may touch it.
+ *
+ * Locks, in the order they may be taken:
+ *  (1) `mutex`, the write lock: the log, the writer's side of the active memtable, and which jobs
+ *      run. Held for copying and inserting, never over I/O.
+ *  (2) `pin_mutex`: the pointer to the current sources, and the garbage list. Held for a few
+ *      instructions; all a get takes before it reads.
+ *  The manifest's own lock is held over I/O, taken only in jobs and with neither of the others.
+ * Jobs: one of each kind at a time. `engine_pump` looks at the state and starts what is due; every
+ * completion ends in it. Callers are called back only from `done` functions, on the loop, with no
+ * lock held.
+ */
+#ifndef LSM_ENGINE_H
+#define LSM_ENGINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/env.h"
+#include "base/mutex.h"
+#include "lsm/compaction.h"
+#include "lsm/flush.h"
+#include "lsm/lsm.h"
+#include "lsm/manifest.h"
+#include "lsm/memtable.h"
+#include "lsm/table_set.h"
+#include "lsm/wal.h"
+
+#define LSM_FROZEN_COUNT_MAX 4u       /* Memtables waiting for their flush before OVERLOADED. */
+#define LSM_IDLE_DELAY_MS 50u         /* A log idle for so long writes its watermark. */
+#define LSM_MEMTABLE_SEGMENT_COUNT 4u /* A memtable freezes when its log is so long. */
+#define LSM_RUN_COUNT_BEFORE_STALL (TABLE_SET_RUN_COUNT_MAX - 8u)
+
+/* Where a read looks; immutable. Pinned by readers. */
+struct sources {
+    atomic_uint references;
+    struct table_set *tables;
+    struct memtable *active;
+    uint32_t frozen_count;
+    struct memtable *frozen[]; /* Oldest first. */
+};
+
+/* The next log segment, made in the pool before it is needed. */
+struct segment_prepare {
+    struct env_job job;
+    bool running;
+    uint64_t capacity;
+    struct wal_segment *segment; /* In: the ready one to grow, or NULL. Out: the result. */
+    enum status status;
+};
+
+struct read_counters {
+    _Atomic uint64_t get_count;
+    _Atomic uint64_t table_count;
+    _Atomic uint64_t filter_skip_count;
+    _Atomic uint64_t filter_false_count;
+    _Atomic uint64_t would_block_count;
+};
+
+struct lsm {
+    struct env *env;
+    struct lsm_options options; /* Completed with the defaults. */
+    char *path;                 /* Owned; options.path points here. */
+    struct env_dir_lock *dir_lock;
+    struct manifest manifest;
+    struct read_counters reads;
+
+    struct mutex mutex; /* Guards all down to pin_mutex. */
+    struct wal wal;
+    struct env_job wal_job;
+    enum status wal_status; /* What the run said. */
+    struct segment_prepare prepare;
+    struct env_timer idle_timer;
+    bool idle_timer_running;
+    uint64_t applied_position; /* Every logged batch up to here is in a source. */
+    uint64_t next_file_id;
+    struct buffer encode; /* One cell, while it is put into the memtable. */
+
+    struct flush flush;
+    struct compaction compaction;
+    uint64_t frozen_total;    /* Memtables ever frozen, plus one. */
+    uint64_t flushed_total;   /* Of those, how many are in tables. */
+    uint64_t compacted_total; /* Of those, how many are in the bottom. */
+
+    bool failed; /* Read-only. */
+    enum status failure;
+    bool failure_told;
+    bool stopping;
+    struct lsm_stop *stop;           /* NULL before lsm_stop, and once told. */
+    struct list_node lost_writes;    /* Not yet told INDETERMINATE (or CANCELLED). */
+    struct list_node flush_requests; /* lsm_request.node */
+    struct list_node compact_requests;
+    struct env_job notify_job; /* Brings what must be told onto the loop. */
+    bool notify_running;
+    bool cancelled; /* The env ends: submit nothing more. */
+    struct lsm_stats stats;
+
+    struct mutex pin_mutex; /* Guards the rest. */
+    struct sources *sources;
+    struct list_node garbage; /* table.node: files nobody needs. */
+    struct env_job cleanup_job;
+    bool cleanup_running;
+    bool cleanup_closed; /* Stopped: lsm_close does what is left. */
+};
+
+/* engine.c. "Locked" functions ask for the write lock. */
+void engine_pump_locked(struct lsm *lsm);
+/* The engine takes no more writes. The first reason counts. */
+void engine_fail_locked(struct lsm *lsm, enum status status, const char *what);
+void engine_notify_locked(struct lsm *lsm);
+uint64_t engine_file_id(struct lsm *lsm);
+void engine_init_jobs(struct lsm *lsm);
+
+/* sources.c */
+MUST_USE struct memtable *sources_memtable_create(const struct lsm *lsm);
+/* Takes references of its own on all of it. NULL if there is no memory. */
+MUST_USE struct sources *sources_create(struct memtable *active, struct memtable *const *frozen,
+                                        uint32_t frozen_count, struct table_set *tables);
+struct sources *sources_pin(struct lsm *lsm);
+void sources_unpin(struct lsm *lsm, struct sources *sources);
+/* Takes over the caller's reference. */
+void sources_publish_locked(struct lsm *lsm, struct sources *sources);
+/* Ends the active memtable, if it holds anything, and begins a new one. */
+MUST_USE enum status sources_freeze_locked(struct lsm *lsm);
+/* A changed table set, and optionally without the oldest frozen memtable. */
+MUST_USE enum status sources_change_locked(struct lsm *lsm, const struct table_change *change,
+                                           bool flushed);
+void sources_cleanup_init(struct lsm *lsm);
+/* Closes and removes every table that nobody uses. Blocks. */
+void sources_cleanup(struct lsm *lsm);
+/* "<folder>/<16 hex digits>.sst"; the caller frees. */
+MUST_USE char *engine_table_path(const struct lsm *lsm, uint64_t file_id);
+
+/* commit.c */
+void commit_init(struct lsm *lsm);
+void commit_pump_locked(struct lsm *lsm);
+MUST_USE enum status commit_merge_locked(struct lsm *lsm, struct slice key,
+                                         struct slice encoded_cell);
+
+/* recovery.c: everything of lsm_open that reads the folder. */
+MUST_USE enum status recovery_run(struct lsm *lsm);
+
+#endif

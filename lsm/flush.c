@@ -1,0 +1,198 @@
+/*
+ * lsm/flush.c -- memtable to tables, in slices, then the log it came from goes.
+ *
+ * Invariants:
+ *  (1) Tables are synced, then their names, then the edit that names them and moves the replay
+ *      position; only then do log segments go, and last the memtable.
+ *  (2) A frozen memtable has no writer, so the cursor may pause between slices for as long as it
+ *      likes.
+ *  (3) Memtables are flushed oldest first: the replay position never passes over one that is still
+ *      in memory only.
+ */
+#include "lsm/flush.h"
+
+#include "base/contract.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "lsm/engine.h"
+
+/* Segments that hold nothing from `position` on leave the log; the rest keep their order. */
+static uint64_t segments_take_dead_locked(struct wal *wal, uint64_t position,
+                                          struct list_node *dead)
+{
+    list_for_each (node, following, &wal->segments) {
+        struct wal_segment *segment = container_of(node, struct wal_segment, node);
+        bool written_to = following == &wal->segments || segment == wal->retiring;
+        if (written_to || segment->last_position > position) {
+            return segment->id;
+        }
+        list_remove(node);
+        list_append(dead, node);
+    }
+    UNREACHABLE("the last segment is never dead");
+}
+
+static void segments_remove(struct lsm *lsm, struct list_node *dead)
+{
+    struct list_node *node = NULL;
+    while ((node = list_take_first(dead)) != NULL) {
+        struct wal_segment *segment = container_of(node, struct wal_segment, node);
+        char *path = wal_segment_path(lsm->path, segment->id);
+        wal_segment_destroy(segment);
+        enum status status =
+            path == NULL ? STATUS_NO_MEMORY : lsm->env->ops->name_remove(lsm->env, path);
+        if (status != STATUS_OK) { /* The next open removes it. */
+            log_warn(lsm->env, "lsm.remove_failed", "path=%s status=%s", path == NULL ? "" : path,
+                     status_name(status));
+        }
+        memory_free(path);
+    }
+}
+
+static struct table_change flush_change(const struct flush *flush)
+{
+    return (struct table_change){
+        .added = flush->output.places,
+        .added_count = flush->output.place_count,
+    };
+}
+
+static enum status flush_commit(struct lsm *lsm)
+{
+    struct flush *flush = &lsm->flush;
+    struct table_change change = flush_change(flush);
+    struct buffer edit = {0};
+    struct list_node dead;
+    list_init(&dead);
+    table_change_put(&edit, &change);
+    mutex_lock(&lsm->mutex);
+    uint64_t position = flush->memtable->replay_position;
+    uint64_t first = segments_take_dead_locked(&lsm->wal, position, &dead);
+    manifest_put_next_file(&edit, lsm->next_file_id);
+    mutex_unlock(&lsm->mutex);
+    manifest_put_replay(&edit, position, first);
+    enum status status = manifest_commit(&lsm->manifest, &edit);
+    buffer_deinit(&edit);
+    if (status == STATUS_OK) {
+        segments_remove(lsm, &dead);
+        return STATUS_OK;
+    }
+    struct list_node *node = NULL; /* Nobody knows whether they are dead: the files stay. */
+    while ((node = list_take_first(&dead)) != NULL) {
+        wal_segment_destroy(container_of(node, struct wal_segment, node));
+    }
+    return status;
+}
+
+static enum status flush_slice(struct lsm *lsm)
+{
+    struct flush *flush = &lsm->flush;
+    struct cursor *cursor = &flush->cursor.base;
+    enum status status = STATUS_OK;
+    if (!flush->started) {
+        memtable_cursor_open(&flush->cursor, flush->memtable);
+        status = cursor_seek(cursor, slice_make(NULL, 0), LSM_MAY_BLOCK);
+        flush->started = true;
+    } else {
+        status = cursor_next(cursor, LSM_MAY_BLOCK);
+    }
+    uint64_t taken = 0;
+    while (status == STATUS_OK) {
+        bool cut = false;
+        status = table_output_add(lsm, &flush->output, cursor->key, cursor->cell, &cut);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        taken += cursor->key.size + cursor->cell.size;
+        if (taken >= lsm->options.slice_size) {
+            return STATUS_OK;
+        }
+        status = cursor_next(cursor, LSM_MAY_BLOCK);
+    }
+    if (status != STATUS_NOT_FOUND) {
+        return status;
+    }
+    status = table_output_finish(lsm, &flush->output);
+    if (status == STATUS_OK) {
+        status = flush_commit(lsm);
+    }
+    flush->ended = status == STATUS_OK;
+    return status;
+}
+
+static void flush_run(struct env_job *job)
+{
+    struct flush *flush = container_of(job, struct flush, job);
+    struct lsm *lsm = container_of(flush, struct lsm, flush);
+    flush->status = flush_slice(lsm);
+}
+
+/* Frees what the flush holds, without touching files on the loop. */
+static void flush_end_locked(struct flush *flush)
+{
+    memtable_release(flush->memtable);
+    flush->memtable = NULL;
+    flush->running = false;
+}
+
+static void flush_done(struct env_job *job, enum status status)
+{
+    struct flush *flush = container_of(job, struct flush, job);
+    struct lsm *lsm = container_of(flush, struct lsm, flush);
+    mutex_lock(&lsm->mutex);
+    lsm->cancelled = lsm->cancelled || status == STATUS_CANCELLED;
+    if (status == STATUS_OK) {
+        status = flush->status;
+    }
+    if (status == STATUS_OK && flush->ended) {
+        struct table_change change = flush_change(flush);
+        status = sources_change_locked(lsm, &change, true);
+    }
+    if (status != STATUS_OK) {
+        engine_fail_locked(lsm, status, "flush"); /* flush_abandon() frees the rest at close. */
+        flush->running = false;
+    } else if (flush->ended) {
+        lsm->flushed_total++;
+        lsm->stats.flush_written += flush->output.size;
+        table_output_reset(&flush->output); /* The sources hold the tables: closes no file. */
+        flush_end_locked(flush);
+    } else if (lsm->stopping || lsm->failed) {
+        flush->running = false;
+    } else {
+        env_submit(lsm->env, ENV_LANE_POOL, &flush->job);
+    }
+    engine_pump_locked(lsm);
+    mutex_unlock(&lsm->mutex);
+}
+
+void flush_pump_locked(struct lsm *lsm)
+{
+    struct flush *flush = &lsm->flush;
+    struct sources *sources = lsm->sources;
+    if (flush->running || sources->frozen_count == 0 ||
+        sources->tables->run_count >= LSM_RUN_COUNT_BEFORE_STALL) {
+        return;
+    }
+    ASSERT(flush->memtable == NULL);
+    flush->running = true;
+    flush->started = false;
+    flush->ended = false;
+    flush->memtable = sources->frozen[0];
+    memtable_reference(flush->memtable);
+    flush->output = (struct table_output){.run_id = lsm->next_file_id++, .tier = 0};
+    env_submit(lsm->env, ENV_LANE_POOL, &flush->job);
+}
+
+void flush_abandon(struct lsm *lsm)
+{
+    table_output_reset(&lsm->flush.output);
+    if (lsm->flush.memtable != NULL) {
+        flush_end_locked(&lsm->flush);
+    }
+}
+
+void flush_init(struct lsm *lsm)
+{
+    lsm->flush.job.run = flush_run;
+    lsm->flush.job.done = flush_done;
+}

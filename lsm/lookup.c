@@ -1,0 +1,152 @@
+/*
+ * lsm/lookup.c -- lsm_get: the greatest cell of one key among all sources.
+ *
+ * Invariants:
+ *  (1) Memtables are always asked: they cost little. Tables follow by greatest version, and the
+ *      walk ends when what was found is greater than -- not equal to -- the greatest version of
+ *      every run left: at equal versions the expiry stamp still decides.
+ *  (2) The cell returned lies in the caller's buffer, so nothing stays pinned.
+ */
+#include "base/checksum.h"
+#include "base/contract.h"
+#include "lsm/engine.h"
+
+struct finding {
+    bool any;
+    struct cell cell;
+    struct buffer *in;    /* The buffer a table's cell lies in; NULL: it lies in a memtable. */
+    struct slice encoded; /* Of a memtable's cell. */
+};
+
+static void count(_Atomic uint64_t *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+static void memtable_look(struct memtable *memtable, struct slice key, struct finding *found)
+{
+    const struct memtable_record *record = NULL;
+    if (memtable_get(memtable, key, &record) != STATUS_OK) {
+        return;
+    }
+    struct cell cell;
+    enum status status = cell_decode(memtable_record_cell(record), &cell);
+    ASSERT(status == STATUS_OK);
+    if (!found->any || cell_compare(&cell, &found->cell) > 0) {
+        *found =
+            (struct finding){.any = true, .cell = cell, .encoded = memtable_record_cell(record)};
+    }
+}
+
+struct lookup {
+    struct lsm *lsm;
+    struct slice key;
+    uint64_t hash;
+    enum lsm_wait wait;
+    struct buffer *buffers[2]; /* The caller's, and one more for the rare second table. */
+};
+
+static enum status table_look(struct lookup *lookup, const struct table *table,
+                              struct finding *found)
+{
+    struct read_counters *counters = &lookup->lsm->reads;
+    if (!table_may_hold(table, lookup->key, lookup->hash)) {
+        count(&counters->filter_skip_count);
+        return STATUS_OK;
+    }
+    struct buffer *into = found->in == lookup->buffers[0] ? lookup->buffers[1] : lookup->buffers[0];
+    struct cell cell;
+    enum status status = table_get(table, lookup->key, lookup->wait, into, &cell);
+    if (status == STATUS_NOT_FOUND) {
+        count(&counters->table_count);
+        count(&counters->filter_false_count);
+        return STATUS_OK;
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    count(&counters->table_count);
+    if (!found->any || cell_compare(&cell, &found->cell) > 0) {
+        *found = (struct finding){.any = true, .cell = cell, .in = into};
+    }
+    return STATUS_OK;
+}
+
+static enum status tables_look(struct lookup *lookup, const struct table_set *set,
+                               struct finding *found)
+{
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        const struct run *run = &set->runs[i];
+        if (found->any && version_compare(found->cell.version, run->version_max) > 0) {
+            return STATUS_OK; /* See (1). */
+        }
+        const struct table *table = run_find(run, lookup->key);
+        if (table == NULL || (found->any && version_compare(found->cell.version,
+                                                            table->properties.version_max) > 0)) {
+            continue;
+        }
+        enum status status = table_look(lookup, table, found);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Moves the finding into the caller's buffer. */
+static enum status finding_settle(struct finding *found, struct buffer *scratch,
+                                  struct buffer *second, struct cell *cell)
+{
+    if (found->in == NULL) {
+        buffer_clear(scratch);
+        buffer_append_slice(scratch, found->encoded);
+        enum status status = buffer_status(scratch);
+        scratch->failed = false;
+        return status == STATUS_OK ? cell_decode(buffer_slice(scratch), cell) : status;
+    }
+    if (found->in == second) {
+        struct buffer swapped = *scratch;
+        *scratch = *second;
+        *second = swapped;
+    }
+    *cell = found->cell;
+    return STATUS_OK;
+}
+
+enum status lsm_get(struct lsm *lsm, struct slice key, enum lsm_wait wait, struct buffer *scratch,
+                    struct cell *cell)
+{
+    ASSERT(lsm != NULL);
+    ASSERT(scratch != NULL);
+    if (key.size == 0 || key.size > LSM_KEY_SIZE_MAX) {
+        return STATUS_NOT_FOUND; /* No such key can be written. */
+    }
+    count(&lsm->reads.get_count);
+    struct sources *sources = sources_pin(lsm);
+    struct finding found = {0};
+    memtable_look(sources->active, key, &found);
+    for (uint32_t i = sources->frozen_count; i > 0; i--) {
+        memtable_look(sources->frozen[i - 1], key, &found);
+    }
+    struct buffer second = {0};
+    enum status status = STATUS_OK;
+    if (sources->tables->run_count > 0) {
+        struct lookup lookup = {
+            .lsm = lsm,
+            .key = key,
+            .hash = checksum64(key, 0),
+            .wait = wait,
+            .buffers = {scratch, &second},
+        };
+        status = tables_look(&lookup, sources->tables, &found);
+    }
+    if (status == STATUS_OK) {
+        status = found.any ? finding_settle(&found, scratch, &second, cell) : STATUS_NOT_FOUND;
+    }
+    if (status == STATUS_WOULD_BLOCK) {
+        count(&lsm->reads.would_block_count);
+    }
+    buffer_deinit(&second);
+    sources_unpin(lsm, sources);
+    return status;
+}

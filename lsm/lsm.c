@@ -1,0 +1,240 @@
+/*
+ * lsm/lsm.c -- opening, stopping and closing an engine, requests, and what it tells of itself.
+ */
+#include "lsm/lsm.h"
+
+#include "base/contract.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "lsm/engine.h"
+
+#define DEFAULT_MEMORY_SIZE (512ull << 20)
+#define DEFAULT_WAL_SEGMENT_SIZE (16ull << 20)
+#define DEFAULT_WAL_BUFFER_SIZE (32ull << 20)
+#define DEFAULT_SLICE_SIZE (8ull << 20)
+#define DEFAULT_TABLE_SIZE_MAX (64ull << 20)
+#define DEFAULT_BLOCK_SIZE (4u << 10)
+#define DEFAULT_BLOOM_BITS_PER_KEY 10u
+#define MEMTABLE_SHARE 8u
+#define MEMTABLE_SIZE_MIN (16u << 10)
+
+static uint64_t or_default(uint64_t value, uint64_t standard)
+{
+    return value == 0 ? standard : value;
+}
+
+static void options_complete(struct lsm_options *options)
+{
+    options->memory_size = or_default(options->memory_size, DEFAULT_MEMORY_SIZE);
+    options->memtable_size =
+        or_default(options->memtable_size, options->memory_size / MEMTABLE_SHARE);
+    if (options->memtable_size < MEMTABLE_SIZE_MIN) {
+        options->memtable_size = MEMTABLE_SIZE_MIN;
+    }
+    options->wal_segment_size = or_default(options->wal_segment_size, DEFAULT_WAL_SEGMENT_SIZE);
+    if (options->wal_segment_size < WAL_SEGMENT_SIZE_MIN) {
+        options->wal_segment_size = WAL_SEGMENT_SIZE_MIN;
+    }
+    options->wal_buffer_size = or_default(options->wal_buffer_size, DEFAULT_WAL_BUFFER_SIZE);
+    options->slice_size = or_default(options->slice_size, DEFAULT_SLICE_SIZE);
+    options->table_size_max = or_default(options->table_size_max, DEFAULT_TABLE_SIZE_MAX);
+    if (options->block_size == 0) {
+        options->block_size = DEFAULT_BLOCK_SIZE;
+    }
+    if (options->bloom_bits_per_key == 0) {
+        options->bloom_bits_per_key = DEFAULT_BLOOM_BITS_PER_KEY;
+    }
+}
+
+enum status lsm_open(struct env *env, const struct lsm_options *options, struct lsm **lsm)
+{
+    ASSERT(env != NULL);
+    ASSERT(options != NULL);
+    ASSERT(options->path != NULL);
+    struct lsm *made = memory_allocate_zeroed(1, sizeof(*made));
+    if (made == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    made->env = env;
+    made->options = *options;
+    options_complete(&made->options);
+    made->frozen_total = 1;
+    made->flushed_total = 1;
+    mutex_init(&made->mutex);
+    mutex_init(&made->pin_mutex);
+    engine_init_jobs(made);
+    made->path = memory_copy_string(options->path);
+    made->options.path = made->path;
+    enum status status = made->path == NULL ? STATUS_NO_MEMORY : recovery_run(made);
+    if (status != STATUS_OK) {
+        lsm_close(made);
+        return status;
+    }
+    mutex_lock(&made->mutex);
+    engine_pump_locked(made);
+    mutex_unlock(&made->mutex);
+    *lsm = made;
+    return STATUS_OK;
+}
+
+void lsm_stop(struct lsm *lsm, struct lsm_stop *stop)
+{
+    ASSERT(lsm != NULL);
+    ASSERT(stop != NULL && stop->stopped != NULL);
+    mutex_lock(&lsm->mutex);
+    ASSERT(!lsm->stopping);
+    lsm->stopping = true;
+    lsm->stop = stop;
+    if (lsm->idle_timer_running) {
+        lsm->env->ops->timer_stop(lsm->env, &lsm->idle_timer);
+        lsm->idle_timer_running = false;
+    }
+    if (!lsm->failed && !lsm->cancelled) {
+        enum status status = wal_append_idle(&lsm->wal); /* Syncs what was only buffered. */
+        if (status != STATUS_OK) {
+            engine_fail_locked(lsm, status, "stop");
+        }
+    }
+    engine_pump_locked(lsm);
+    engine_notify_locked(lsm);
+    mutex_unlock(&lsm->mutex);
+}
+
+/* What the env's end left unanswered. */
+static void leftovers_tell(struct lsm *lsm)
+{
+    struct list_node *node = NULL;
+    if (lsm->wal.env != NULL) {
+        wal_take_writes(&lsm->wal, &lsm->lost_writes);
+    }
+    while ((node = list_take_first(&lsm->lost_writes)) != NULL) {
+        struct lsm_write *write = container_of(node, struct lsm_write, node);
+        write->done(write, lsm->failed ? STATUS_INDETERMINATE : STATUS_CANCELLED);
+    }
+    while ((node = list_take_first(&lsm->flush_requests)) != NULL ||
+           (node = list_take_first(&lsm->compact_requests)) != NULL) {
+        struct lsm_request *request = container_of(node, struct lsm_request, node);
+        request->done(request, STATUS_CANCELLED);
+    }
+}
+
+void lsm_close(struct lsm *lsm)
+{
+    if (lsm == NULL) {
+        return;
+    }
+    lsm->cancelled = true;
+    lsm->cleanup_closed = true;
+    leftovers_tell(lsm);
+    flush_abandon(lsm);
+    compaction_abandon(lsm);
+    sources_cleanup(lsm);
+    if (lsm->sources != NULL) {
+        sources_unpin(lsm, lsm->sources);
+        struct list_node *node = NULL;
+        while ((node = list_take_first(&lsm->garbage)) != NULL) {
+            table_close(container_of(node, struct table, node));
+        }
+    }
+    wal_segment_destroy(lsm->prepare.segment);
+    wal_deinit(&lsm->wal);
+    manifest_close(&lsm->manifest);
+    buffer_deinit(&lsm->encode);
+    if (lsm->dir_lock != NULL) {
+        lsm->env->ops->dir_unlock(lsm->dir_lock);
+    }
+    mutex_deinit(&lsm->mutex);
+    mutex_deinit(&lsm->pin_mutex);
+    memory_free(lsm->path);
+    memory_free(lsm);
+}
+
+static enum status request_accept(struct lsm *lsm, struct list_node *requests,
+                                  struct lsm_request *request)
+{
+    ASSERT(lsm != NULL);
+    ASSERT(request != NULL && request->done != NULL);
+    mutex_lock(&lsm->mutex);
+    enum status status = STATUS_OK;
+    if (lsm->stopping || lsm->cancelled) {
+        status = STATUS_CLOSED;
+    } else if (lsm->failed) {
+        status = STATUS_READ_ONLY;
+    } else {
+        status = sources_freeze_locked(lsm);
+    }
+    if (status == STATUS_OK) {
+        request->goal = lsm->frozen_total;
+        list_append(requests, &request->node);
+        engine_pump_locked(lsm);
+    }
+    mutex_unlock(&lsm->mutex);
+    return status;
+}
+
+enum status lsm_flush(struct lsm *lsm, struct lsm_request *request)
+{
+    return request_accept(lsm, &lsm->flush_requests, request);
+}
+
+enum status lsm_compact(struct lsm *lsm, struct lsm_request *request)
+{
+    return request_accept(lsm, &lsm->compact_requests, request);
+}
+
+static void memtable_count(const struct memtable *memtable, struct lsm_stats *stats)
+{
+    stats->key_estimate += atomic_load_explicit(&memtable->key_count, memory_order_relaxed);
+    stats->tombstone_estimate +=
+        atomic_load_explicit(&memtable->tombstone_count, memory_order_relaxed);
+    stats->memtable_size += atomic_load_explicit(&memtable->size, memory_order_relaxed);
+    stats->run_count++;
+}
+
+static void sources_count(const struct sources *sources, struct lsm_stats *stats)
+{
+    memtable_count(sources->active, stats);
+    for (uint32_t i = 0; i < sources->frozen_count; i++) {
+        memtable_count(sources->frozen[i], stats);
+    }
+    for (uint32_t i = 0; i < sources->tables->run_count; i++) {
+        const struct run *run = &sources->tables->runs[i];
+        stats->run_count++;
+        stats->table_size += run->size;
+        stats->table_count += run->table_count;
+        for (uint32_t j = 0; j < run->table_count; j++) {
+            stats->key_estimate += run->tables[j]->properties.entry_count;
+            stats->tombstone_estimate += run->tables[j]->properties.tombstone_count;
+        }
+    }
+}
+
+void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
+{
+    ASSERT(lsm != NULL);
+    ASSERT(stats != NULL);
+    mutex_lock(&lsm->mutex);
+    *stats = lsm->stats;
+    stats->read_only = lsm->failed;
+    stats->wal_queue_size = lsm->wal.queue_size;
+    list_for_each (node, following, &lsm->wal.segments) {
+        stats->wal_size += container_of(node, struct wal_segment, node)->capacity;
+    }
+    struct sources *sources = sources_pin(lsm);
+    mutex_unlock(&lsm->mutex);
+    sources_count(sources, stats);
+    stats->compaction_debt = compaction_debt(lsm, sources->tables);
+    for (uint32_t i = 0; i < sources->frozen_count; i++) {
+        stats->compaction_debt +=
+            atomic_load_explicit(&sources->frozen[i]->size, memory_order_relaxed);
+    }
+    sources_unpin(lsm, sources);
+    stats->get_count = atomic_load_explicit(&lsm->reads.get_count, memory_order_relaxed);
+    stats->get_table_count = atomic_load_explicit(&lsm->reads.table_count, memory_order_relaxed);
+    stats->filter_skip_count =
+        atomic_load_explicit(&lsm->reads.filter_skip_count, memory_order_relaxed);
+    stats->filter_false_count =
+        atomic_load_explicit(&lsm->reads.filter_false_count, memory_order_relaxed);
+    stats->would_block_count =
+        atomic_load_explicit(&lsm->reads.would_block_count, memory_order_relaxed);
+}

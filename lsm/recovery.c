@@ -1,0 +1,452 @@
+/*
+ * lsm/recovery.c -- from a folder, as a crash may have left it, to an engine that takes writes.
+ *
+ * Order matters; a crash at any step leaves a folder that opens to the same content:
+ *  (1) lock the folder, read the manifest, open its tables;
+ *  (2) read the log into memtables: damage of synced records ends the open, with nothing changed;
+ *  (3) make a new segment, with a new nonce;
+ *  (4) rewrite the manifest: it names the new segment and where its records begin, so whatever
+ *      earlier segments hold from there on -- a torn tail -- is void for good;
+ *  (5) remove files the manifest does not name.
+ */
+#include <stdio.h>
+
+#include "base/contract.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "lsm/engine.h"
+#include "lsm/wal_recovery.h"
+
+enum file_kind { FILE_OTHER, FILE_TABLE, FILE_SEGMENT, FILE_TEMPORARY };
+
+#define FILE_NAME_DIGITS 16u
+
+struct folder_file {
+    uint64_t id;
+    enum file_kind kind;
+};
+
+struct folder {
+    struct folder_file *files;
+    uint32_t count;
+    uint32_t capacity;
+    uint64_t id_max;
+    enum status status;
+};
+
+static enum file_kind name_parse(const char *name, uint64_t *id)
+{
+    *id = 0;
+    if (strcmp(name, MANIFEST_TEMPORARY_NAME) == 0) {
+        return FILE_TEMPORARY;
+    }
+    if (strlen(name) != FILE_NAME_DIGITS + 4) {
+        return FILE_OTHER;
+    }
+    for (size_t i = 0; i < FILE_NAME_DIGITS; i++) {
+        char c = name[i];
+        unsigned digit = 0;
+        if (c >= '0' && c <= '9') {
+            digit = (unsigned)(c - '0');
+        } else if (c >= 'a' && c <= 'f') {
+            digit = (unsigned)(c - 'a') + 10;
+        } else {
+            return FILE_OTHER;
+        }
+        *id = *id << 4 | digit;
+    }
+    if (strcmp(name + FILE_NAME_DIGITS, ".sst") == 0) {
+        return FILE_TABLE;
+    }
+    return strcmp(name + FILE_NAME_DIGITS, ".wal") == 0 ? FILE_SEGMENT : FILE_OTHER;
+}
+
+static void folder_add(void *context, const char *name)
+{
+    struct folder *folder = context;
+    uint64_t id = 0;
+    enum file_kind kind = name_parse(name, &id);
+    if (kind == FILE_OTHER || folder->status != STATUS_OK) {
+        return;
+    }
+    if (folder->count == folder->capacity) {
+        uint32_t capacity = folder->capacity == 0 ? 64 : folder->capacity * 2;
+        struct folder_file *files = memory_resize(folder->files, capacity * sizeof(*files));
+        if (files == NULL) {
+            folder->status = STATUS_NO_MEMORY;
+            return;
+        }
+        folder->files = files;
+        folder->capacity = capacity;
+    }
+    folder->files[folder->count++] = (struct folder_file){.id = id, .kind = kind};
+    if (id > folder->id_max) {
+        folder->id_max = id;
+    }
+}
+
+/* Makes the folder if need be, and its name durable. */
+static enum status folder_make(struct lsm *lsm)
+{
+    enum status status = lsm->env->ops->dir_create(lsm->env, lsm->path);
+    if (status == STATUS_EXISTS) {
+        return STATUS_OK;
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    char *parent = memory_copy_string(lsm->path);
+    if (parent == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    char *slash = strrchr(parent, '/');
+    if (slash == NULL) {
+        status = lsm->env->ops->dir_sync(lsm->env, ".");
+    } else {
+        slash[slash == parent ? 1 : 0] = '\0';
+        status = lsm->env->ops->dir_sync(lsm->env, parent);
+    }
+    memory_free(parent);
+    return status;
+}
+
+static char *file_path(const struct lsm *lsm, const struct folder_file *file)
+{
+    if (file->kind == FILE_TABLE) {
+        return engine_table_path(lsm, file->id);
+    }
+    if (file->kind == FILE_SEGMENT) {
+        return wal_segment_path(lsm->path, file->id);
+    }
+    size_t size = strlen(lsm->path) + sizeof(MANIFEST_TEMPORARY_NAME) + 1;
+    char *path = memory_allocate(size);
+    if (path != NULL) {
+        int length = snprintf(path, size, "%s/%s", lsm->path, MANIFEST_TEMPORARY_NAME);
+        ASSERT(length > 0 && (size_t)length < size);
+    }
+    return path;
+}
+
+static bool is_named(const struct manifest_state *state, const struct folder_file *file)
+{
+    if (file->kind == FILE_TABLE) {
+        for (uint32_t i = 0; i < state->table_count; i++) {
+            if (state->tables[i].file_id == file->id) {
+                return true;
+            }
+        }
+    }
+    if (file->kind == FILE_SEGMENT) {
+        for (uint32_t i = 0; i < state->segment_count; i++) {
+            if (state->segments[i].id == file->id) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Files no manifest names must hold nothing that was ever answered. */
+static enum status orphans_check(struct lsm *lsm, const struct folder *folder, bool manifest_found)
+{
+    const struct manifest_state *state = &lsm->manifest.state;
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < folder->count; i++) {
+        const struct folder_file *file = &folder->files[i];
+        if (is_named(state, file) || file->kind == FILE_TEMPORARY) {
+            continue;
+        }
+        char *path = file_path(lsm, file);
+        if (path == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        if (file->kind == FILE_SEGMENT) {
+            status = wal_check_orphan(lsm->env, path, state->replay_position);
+        } else if (!manifest_found) {
+            log_error(lsm->env, "lsm.manifest_missing", "path=%s", path);
+            status = STATUS_CORRUPT; /* Tables are only made once there is a manifest. */
+        }
+        memory_free(path);
+    }
+    return status;
+}
+
+static void orphans_remove(struct lsm *lsm, const struct folder *folder)
+{
+    for (uint32_t i = 0; i < folder->count; i++) {
+        const struct folder_file *file = &folder->files[i];
+        if (is_named(&lsm->manifest.state, file)) {
+            continue;
+        }
+        char *path = file_path(lsm, file);
+        if (path != NULL) {
+            enum status status = lsm->env->ops->name_remove(lsm->env, path);
+            if (status != STATUS_OK && status != STATUS_NOT_FOUND) { /* Next time, then. */
+                log_warn(lsm->env, "lsm.remove_failed", "path=%s status=%s", path,
+                         status_name(status));
+            }
+        }
+        memory_free(path);
+    }
+}
+
+static enum status table_load(struct lsm *lsm, const struct manifest_table *listed,
+                              struct table_place *place)
+{
+    char *path = engine_table_path(lsm, listed->file_id);
+    if (path == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    enum status status =
+        table_open(lsm->env, path, listed->file_id, &listed->properties, &place->table);
+    if (status == STATUS_NOT_FOUND) {
+        log_error(lsm->env, "lsm.table_missing", "path=%s", path);
+        status = STATUS_CORRUPT;
+    }
+    memory_free(path);
+    if (status == STATUS_OK) {
+        place->run_id = listed->run_id;
+        place->tier = listed->tier;
+        if (version_compare(listed->properties.version_max, lsm->stats.version_max) > 0) {
+            lsm->stats.version_max = listed->properties.version_max;
+        }
+    }
+    return status;
+}
+
+/* The lower bounds one by one: each is a change of its own. Takes over `set`. */
+static struct table_set *lowers_apply(const struct manifest_state *state, struct table_set *set)
+{
+    struct list_node garbage;
+    list_init(&garbage);
+    for (uint32_t i = 0; set != NULL && i < state->run_count; i++) {
+        struct table_change change = {
+            .lowered = &state->runs[i].run_id,
+            .lowered_count = 1,
+            .lower = state->runs[i].lower,
+        };
+        struct table_set *lowered = table_set_create(set, &change);
+        table_set_release(set, &garbage); /* The places of the caller hold the tables. */
+        set = lowered;
+    }
+    ASSERT(list_empty(&garbage));
+    return set;
+}
+
+static enum status tables_load(struct lsm *lsm, struct table_set **set)
+{
+    const struct manifest_state *state = &lsm->manifest.state;
+    struct table_place *places = memory_allocate_zeroed(state->table_count + 1, sizeof(*places));
+    if (places == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    enum status status = STATUS_OK;
+    uint32_t count = 0;
+    while (status == STATUS_OK && count < state->table_count) {
+        status = table_load(lsm, &state->tables[count], &places[count]);
+        count += status == STATUS_OK ? 1 : 0;
+    }
+    if (status == STATUS_OK && !table_places_sound(places, count)) {
+        log_error(lsm->env, "lsm.tables_overlap", "path=%s", lsm->path);
+        status = STATUS_CORRUPT;
+    }
+    if (status == STATUS_OK) {
+        struct table_change change = {.added = places, .added_count = count};
+        *set = lowers_apply(state, table_set_create(NULL, &change));
+        status = *set == NULL ? STATUS_NO_MEMORY : STATUS_OK;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (table_release(places[i].table)) {
+            table_close(places[i].table);
+        }
+    }
+    memory_free(places);
+    return status;
+}
+
+static enum status record_replay(void *context, struct slice key, struct slice cell)
+{
+    struct lsm *lsm = context;
+    const struct memtable *active = lsm->sources->active;
+    if (atomic_load_explicit(&active->size, memory_order_relaxed) >= lsm->options.memtable_size) {
+        enum status status = sources_freeze_locked(lsm);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return commit_merge_locked(lsm, key, cell);
+}
+
+/* The segments found, without their files: they are only removed once their records are in
+ * tables. */
+static enum status segments_keep(struct lsm *lsm, const struct wal_recovery *recovery)
+{
+    for (uint32_t i = 0; i < recovery->segment_count; i++) {
+        const struct wal_recovery_segment *found = &recovery->segments[i];
+        struct wal_segment *segment = memory_allocate_zeroed(1, sizeof(*segment));
+        if (segment == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        *segment = (struct wal_segment){
+            .env = lsm->env,
+            .id = found->id,
+            .nonce = found->nonce,
+            .capacity = found->file_size,
+            .end_offset = found->file_size,
+            .last_position = found->last_position,
+        };
+        wal_segment_add(&lsm->wal, segment);
+    }
+    return STATUS_OK;
+}
+
+static enum status log_replay(struct lsm *lsm)
+{
+    const struct manifest_state *state = &lsm->manifest.state;
+    struct wal_recovery_segment *segments =
+        memory_allocate_zeroed(state->segment_count + 1, sizeof(*segments));
+    if (segments == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < state->segment_count; i++) {
+        segments[i] = (struct wal_recovery_segment){
+            .id = state->segments[i].id,
+            .nonce = state->segments[i].nonce,
+            .start_position = state->segments[i].start_position,
+        };
+    }
+    struct wal_recovery recovery = {
+        .env = lsm->env,
+        .folder = lsm->path,
+        .segments = segments,
+        .segment_count = state->segment_count,
+        .replay_position = state->replay_position,
+        .record = record_replay,
+        .context = lsm,
+    };
+    lsm->applied_position = state->replay_position; /* For memtables frozen on the way. */
+    enum status status = wal_recover(&recovery);
+    if (status == STATUS_OK) {
+        status =
+            wal_init(&lsm->wal, lsm->env, lsm->options.wal_segment_size, recovery.end_position);
+    }
+    if (status == STATUS_OK) {
+        lsm->applied_position = recovery.end_position;
+        /* With nothing to replay the log begins anew: log_begin() says so in the manifest. */
+        status = recovery.record_count > 0 ? segments_keep(lsm, &recovery) : STATUS_OK;
+    }
+    if (status == STATUS_OK && recovery.record_count > 0) {
+        log_info(lsm->env, "lsm.replayed", "path=%s records=%llu position=%llu", lsm->path,
+                 (unsigned long long)recovery.record_count,
+                 (unsigned long long)recovery.end_position);
+        status = sources_freeze_locked(lsm); /* To tables soon: the log is dropped with it. */
+    }
+    memory_free(segments);
+    return status;
+}
+
+/* Steps (3) and (4). */
+static enum status log_begin(struct lsm *lsm)
+{
+    struct wal_segment_header header = {
+        .id = lsm->next_file_id++,
+        .nonce = env_random(lsm->env),
+    };
+    struct wal_segment *segment = NULL;
+    enum status status =
+        wal_segment_create(lsm->env, lsm->path, &header, lsm->options.wal_segment_size, &segment);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    segment->last_position = lsm->wal.position;
+    bool anew = list_empty(&lsm->wal.segments);
+    wal_segment_add(&lsm->wal, segment);
+    struct manifest_segment listed = {
+        .id = header.id, .nonce = header.nonce, .start_position = lsm->wal.position};
+    struct buffer edit = {0};
+    manifest_put_segment(&edit, &listed);
+    manifest_put_next_file(&edit, lsm->next_file_id);
+    if (anew) {
+        manifest_put_replay(&edit, lsm->wal.position, header.id);
+    }
+    status = buffer_status(&edit);
+    if (status == STATUS_OK) {
+        status = manifest_rewrite(&lsm->manifest, buffer_slice(&edit));
+    }
+    buffer_deinit(&edit);
+    return status;
+}
+
+static enum status sources_begin(struct lsm *lsm, struct table_set *set)
+{
+    struct memtable *active = sources_memtable_create(lsm);
+    if (active == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    lsm->sources = sources_create(active, NULL, 0, set);
+    memtable_release(active);
+    return lsm->sources == NULL ? STATUS_NO_MEMORY : STATUS_OK;
+}
+
+static enum status folder_open(struct lsm *lsm, const struct folder *folder)
+{
+    enum status status = manifest_open(&lsm->manifest, lsm->env, lsm->path);
+    bool found = status != STATUS_NOT_FOUND;
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+        return status;
+    }
+    status = orphans_check(lsm, folder, found);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    uint64_t next = lsm->manifest.state.next_file_id;
+    lsm->next_file_id = next > folder->id_max ? next : folder->id_max + 1;
+    struct table_set *set = NULL;
+    status = tables_load(lsm, &set);
+    if (status == STATUS_OK) {
+        status = sources_begin(lsm, set);
+    }
+    if (set != NULL) {
+        struct list_node garbage;
+        list_init(&garbage);
+        table_set_release(set, &garbage);
+        struct list_node *node = NULL;
+        while ((node = list_take_first(&garbage)) != NULL) {
+            table_close(container_of(node, struct table, node));
+        }
+    }
+    if (status == STATUS_OK) {
+        status = log_replay(lsm);
+    }
+    if (status == STATUS_OK) {
+        status = log_begin(lsm);
+    }
+    return status;
+}
+
+enum status recovery_run(struct lsm *lsm)
+{
+    enum status status = folder_make(lsm);
+    if (status == STATUS_OK) {
+        status = lsm->env->ops->dir_lock(lsm->env, lsm->path, &lsm->dir_lock);
+    }
+    if (status != STATUS_OK) {
+        lsm->dir_lock = NULL;
+        return status;
+    }
+    struct folder folder = {0};
+    status = lsm->env->ops->dir_list(lsm->env, lsm->path, folder_add, &folder);
+    if (status == STATUS_OK) {
+        status = folder.status;
+    }
+    if (status == STATUS_OK) {
+        status = folder_open(lsm, &folder);
+    }
+    if (status == STATUS_OK) {
+        orphans_remove(lsm, &folder);
+        log_info(lsm->env, "lsm.opened", "path=%s tables=%u position=%llu", lsm->path,
+                 lsm->manifest.state.table_count, (unsigned long long)lsm->wal.position);
+    }
+    memory_free(folder.files);
+    return status;
+}

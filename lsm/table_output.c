@@ -1,0 +1,113 @@
+/*
+ * lsm/table_output.c -- cells in, tables out.
+ */
+#include "lsm/table_output.h"
+
+#include "base/contract.h"
+#include "base/memory.h"
+#include "lsm/engine.h"
+
+#define BOTTOM_BLOCK_FACTOR 4u /* Bottom blocks are larger: better compression, smaller index. */
+
+static enum status writer_begin(struct lsm *lsm, struct table_output *output)
+{
+    if (output->place_count == output->place_capacity) {
+        uint32_t capacity = output->place_capacity == 0 ? 8 : output->place_capacity * 2;
+        struct table_place *places =
+            memory_resize(output->places, capacity * sizeof(*output->places));
+        if (places == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        output->places = places;
+        output->place_capacity = capacity;
+    }
+    struct table_writer_options options = {
+        .block_size = lsm->options.block_size,
+        .bloom_bits_per_key = lsm->options.bloom_bits_per_key,
+        .compress = true,
+    };
+    if (output->tier == TABLE_SET_BOTTOM) {
+        options.block_size *= BOTTOM_BLOCK_FACTOR;
+        if (options.block_size > TABLE_BLOCK_SIZE_MAX) {
+            options.block_size = TABLE_BLOCK_SIZE_MAX;
+        }
+    }
+    output->file_id = engine_file_id(lsm);
+    char *path = engine_table_path(lsm, output->file_id);
+    if (path == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    enum status status = table_writer_open(lsm->env, path, &options, &output->writer);
+    memory_free(path);
+    if (status != STATUS_OK) {
+        output->writer = NULL;
+    }
+    return status;
+}
+
+static enum status writer_end(struct lsm *lsm, struct table_output *output)
+{
+    struct table_properties properties;
+    enum status status = table_writer_finish(output->writer, &properties);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    char *path = engine_table_path(lsm, output->file_id);
+    if (path == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    struct table *table = NULL;
+    status = table_open(lsm->env, path, output->file_id, &properties, &table);
+    memory_free(path);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    table_writer_close(output->writer);
+    output->writer = NULL;
+    output->size += table->properties.file_size;
+    output->places[output->place_count++] =
+        (struct table_place){.table = table, .run_id = output->run_id, .tier = output->tier};
+    return STATUS_OK;
+}
+
+enum status table_output_add(struct lsm *lsm, struct table_output *output, struct slice key,
+                             struct slice cell, bool *cut)
+{
+    *cut = false;
+    enum status status = STATUS_OK;
+    if (output->writer == NULL) {
+        status = writer_begin(lsm, output);
+    }
+    if (status == STATUS_OK) {
+        status = table_writer_add(output->writer, key, cell);
+    }
+    if (status == STATUS_OK && table_writer_size(output->writer) >= lsm->options.table_size_max) {
+        status = writer_end(lsm, output);
+        *cut = status == STATUS_OK;
+    }
+    return status;
+}
+
+enum status table_output_finish(struct lsm *lsm, struct table_output *output)
+{
+    enum status status = STATUS_OK;
+    if (output->writer != NULL) {
+        status = writer_end(lsm, output);
+    }
+    if (status == STATUS_OK && output->place_count > 0) {
+        status = lsm->env->ops->dir_sync(lsm->env, lsm->path);
+    }
+    return status;
+}
+
+void table_output_reset(struct table_output *output)
+{
+    table_writer_close(output->writer);
+    for (uint32_t i = 0; i < output->place_count; i++) {
+        if (table_release(output->places[i].table)) {
+            table_close(output->places[i].table);
+        }
+    }
+    memory_free(output->places);
+    *output = (struct table_output){0};
+}

@@ -1,0 +1,39 @@
+/*
+ * lsm/table_output.h -- the run of tables that one flush or merge writes.
+ *
+ * Cells go in in key order; a table ends when it is long enough. Nothing of it counts until the
+ * owner commits the change; until then its files are orphans.
+ */
+#ifndef LSM_TABLE_OUTPUT_H
+#define LSM_TABLE_OUTPUT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "base/status.h"
+#include "lsm/table_set.h"
+#include "lsm/table_writer.h"
+
+struct lsm;
+
+struct table_output {
+    uint64_t run_id;
+    uint32_t tier;
+    struct table_writer *writer; /* NULL between tables. */
+    uint64_t file_id;            /* Of the table being written. */
+    struct table_place *places;  /* Finished tables, one reference each. */
+    uint32_t place_count;
+    uint32_t place_capacity;
+    uint64_t size; /* Of the finished files. */
+};
+
+/* In jobs only: all of them block. *cut: a table ended with this cell. */
+MUST_USE enum status table_output_add(struct lsm *lsm, struct table_output *output,
+                                      struct slice key, struct slice cell, bool *cut);
+/* Ends the last table and makes the names durable. */
+MUST_USE enum status table_output_finish(struct lsm *lsm, struct table_output *output);
+/* Drops the references and what was not finished. Ready for use again. */
+void table_output_reset(struct table_output *output);
+
+#endif
