@@ -215,7 +215,33 @@ Test(disk_sim, a_renamed_file_is_under_one_of_its_names)
     cr_expect_lt(under_old, SEED_COUNT);
 }
 
-Test(disk_sim, names_survive_in_their_order_and_only_dir_sync_makes_them_sure)
+/* Were the rename lost and the create kept, what the first file held would be under no name. */
+Test(disk_sim, a_name_used_again_never_hides_a_rename_that_was_lost)
+{
+    int under_backup = 0;
+    for (uint64_t seed = 0; seed < SEED_COUNT; seed++) {
+        struct bench bench;
+        bench_open(&bench, seed);
+        struct env_file *file = file_make(&bench, "log");
+        fill(file, 0, SECTOR, 'o');
+        cr_assert_eq(disk_sim_sync(file), STATUS_OK);
+        cr_assert_eq(disk_sim_dir_sync(bench.disk, ""), STATUS_OK);
+        cr_assert_eq(disk_sim_rename(bench.disk, "log", "backup"), STATUS_OK);
+        disk_sim_close(file_make(&bench, "log"));
+        disk_sim_crash(bench.disk, true);
+        uint8_t bytes[2 * SECTOR];
+        bool backup = exists(&bench, "backup");
+        long size = content(&bench, backup ? "backup" : "log", bytes, sizeof(bytes));
+        cr_assert_eq(size, SECTOR, "seed %d", (int)seed);
+        cr_assert_eq(bytes[0], 'o');
+        under_backup += backup;
+        bench_close(&bench);
+    }
+    cr_expect_gt(under_backup, 0);
+    cr_expect_lt(under_backup, SEED_COUNT);
+}
+
+Test(disk_sim, only_dir_sync_makes_a_name_sure)
 {
     int without = 0;
     for (uint64_t seed = 0; seed < SEED_COUNT; seed++) {
@@ -225,7 +251,6 @@ Test(disk_sim, names_survive_in_their_order_and_only_dir_sync_makes_them_sure)
         cr_assert_eq(disk_sim_dir_sync(bench.disk, "/"), STATUS_OK);
         disk_sim_close(file_make(&bench, "d/sure"));
         cr_assert_eq(disk_sim_dir_sync(bench.disk, "/d/"), STATUS_OK);
-        /* Link, then remove the first name: one of the two must be left. */
         cr_assert_eq(disk_sim_link(bench.disk, "d/sure", "d/moved"), STATUS_OK);
         cr_assert_eq(disk_sim_dir_create(bench.disk, "d/sub"), STATUS_OK);
         disk_sim_close(file_make(&bench, "d/sub/inner"));
