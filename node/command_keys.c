@@ -277,8 +277,6 @@ static void del_read_done(struct coordinator_read *read, enum status status)
 {
     struct request_part *part = read->context;
     if (part_live(part, status)) {
-        part->request->level = part->request->session == NULL ? part->request->level
-                                                              : part->request->session->write_level;
         part_write(part, (struct cell){.kind = CELL_DELETE}, del_write_done);
         return;
     }
