@@ -75,6 +75,9 @@ enum status wal_group_header_decode(const uint8_t from[WAL_GROUP_HEADER_SIZE], u
         .body_size = codec_load_u32(from + 24),
         .body_checksum = codec_load_u64(from + 32),
     };
+    if (header->watermark > header->position || header->position > UINT64_MAX - header->body_size) {
+        return STATUS_NOT_FOUND; /* No writer says so. */
+    }
     return STATUS_OK;
 }
 
