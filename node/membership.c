@@ -420,7 +420,7 @@ static void address_of(const struct config *config, const char *bound,
 {
     struct address address;
     if (address_parse(bound, &address) != STATUS_OK) {
-        (void)snprintf(text, ADDRESS_TEXT_SIZE_MAX, "%s", bound); /* "off" */
+        text[0] = '\0'; /* "off": the topology knows such a port by an empty text. */
         return;
     }
     if (config->advertise[0] != '\0') {
