@@ -12,6 +12,7 @@
 #define SPARE_COUNT_MAX 4096
 #define SPARE_BUFFER_SIZE_MAX (16u << 10) /* Larger buffers are not kept. */
 #define HELD_INPUT_SIZE_MAX (1u << 20)    /* Unparsed input above which a stuck session pauses. */
+#define OUT_SIZE_MAX (1u << 20)           /* Answers handed over at a time. */
 #define ERROR_SIZE_MAX 512
 #define UNKNOWN_ARGUMENTS_SIZE_MAX 128
 
@@ -194,10 +195,11 @@ static void session_send(struct session *session)
     }
 }
 
-/* Moves what is answered from the head of the queue to the output. */
+/* Moves what is answered from the head of the queue to the output; not to a client that does not
+ * read, whose answers wait with their requests and so count against its pipeline. */
 static void session_flush(struct session *session)
 {
-    while (!list_empty(&session->requests)) {
+    while (!list_empty(&session->requests) && !session->choked) {
         struct request *request = container_of(session->requests.next, struct request, node);
         if (!request->done) {
             return;
@@ -210,6 +212,9 @@ static void session_flush(struct session *session)
         list_remove(&request->node);
         session->request_count--;
         request_keep(request);
+        if (session->out.size >= OUT_SIZE_MAX) {
+            session_send(session);
+        }
     }
 }
 
@@ -368,6 +373,26 @@ static struct resp_limits limits_of(const struct config *config)
                                 .request_size_max = config->request_size_max};
 }
 
+/* An inline line that must wait was unescaped where it lay, so it cannot be parsed once more: the
+ * request takes its place as an array. Without memory the connection ends. */
+static void inline_hold(struct session *session, const struct slice *arguments,
+                        uint32_t argument_count, size_t used)
+{
+    struct buffer in = {0};
+    resp_request(&in, arguments, argument_count);
+    size_t offset = session->in_offset + used;
+    buffer_append_slice(&in, slice_make(session->in.data + offset, session->in.size - offset));
+    if (buffer_status(&in) != STATUS_OK) {
+        buffer_deinit(&in);
+        session->closing = true;
+        session->server->env->ops->net_close(session->connection);
+        return;
+    }
+    buffer_deinit(&session->in);
+    session->in = in;
+    session->in_offset = 0;
+}
+
 /* Parses and starts what it can. True if it stopped short of the end of the input for a reason
  * that time will mend. */
 static bool feed_some(struct session *session)
@@ -400,6 +425,9 @@ static bool feed_some(struct session *session)
         }
         if (argument_count > 0 &&
             !session_start(session, server->arguments, argument_count, slice_make(bytes, used))) {
+            if (!session->closing && bytes[0] != '*') {
+                inline_hold(session, server->arguments, argument_count, used);
+            }
             return true;
         }
         session->in_offset += used;
