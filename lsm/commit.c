@@ -301,8 +301,7 @@ void commit_pump_locked(struct lsm *lsm)
         wal_take_writes(wal, &lsm->lost_writes);
         return;
     }
-    const struct wal_segment *current =
-        container_of(wal->segments.previous, struct wal_segment, node);
+    const struct wal_segment *current = wal->current;
     if (wal->ready == NULL && !lsm->stopping && current->end_offset > current->capacity / 2) {
         prepare_start_locked(lsm, wal->segment_size);
     }

@@ -283,13 +283,9 @@ void wal_deinit(struct wal *wal)
 
 void wal_segment_add(struct wal *wal, struct wal_segment *segment)
 {
+    ASSERT(wal->in_flight == NULL);
     list_append(&wal->segments, &segment->node);
-}
-
-static struct wal_segment *segment_current(struct wal *wal)
-{
-    ASSERT(!list_empty(&wal->segments));
-    return container_of(wal->segments.previous, struct wal_segment, node);
+    wal->current = segment;
 }
 
 /* A fresh group at the end of those that fill. */
@@ -443,7 +439,7 @@ enum wal_next wal_next(struct wal *wal, uint64_t *capacity)
     }
     struct wal_group *group = container_of(wal->filling.next, struct wal_group, node);
     if (group_writes(wal, group)) {
-        struct wal_segment *current = segment_current(wal);
+        struct wal_segment *current = wal->current;
         uint64_t room = wal_group_room(group->end_position - group->start_position);
         if (current->end_offset + room > current->capacity) {
             uint64_t needed = WAL_SEGMENT_HEADER_SIZE + room;
@@ -522,7 +518,7 @@ enum status wal_run(struct wal *wal)
     if (status != STATUS_OK || !group_writes(wal, group)) {
         return status;
     }
-    struct wal_segment *segment = segment_current(wal);
+    struct wal_segment *segment = wal->current;
     if (group->idle && wal->written_position > wal->synced_position) {
         status = segment_sync(wal, segment);
     }

@@ -122,6 +122,7 @@ struct wal {
     struct list_node *buckets; /* wal_queued.bucket_node by key hash. */
 
     struct list_node segments;    /* Live, oldest first; the last is written to. */
+    struct wal_segment *current;  /* That one; wal_run() must not look at the list. */
     struct wal_segment *ready;    /* The next one, prepared; NULL while there is none. */
     struct wal_segment *retiring; /* Full: the group in flight syncs and closes it. */
 
