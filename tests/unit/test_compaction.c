@@ -1,0 +1,240 @@
+/* tests/unit/test_compaction.c -- merges: the shape they reach, and what they may forget. */
+#include "base/hlc.h"
+#include "base/mutex.h"
+#include "tests/unit/lsm_fixture.h"
+
+static struct lsm_fixture fixture;
+static struct version floor_now;
+static uint32_t intruder_count; /* Writes still to be made while the floor is asked for. */
+static enum lsm_durability intruder_durability;
+static struct lsm_fixture_write intruder;
+
+/* Called from the lane. What it writes arrives before the floor is known to the merge. */
+static struct version fixture_floor(void *context, struct slice key)
+{
+    (void)context;
+    (void)key;
+    if (intruder_count > 0) {
+        intruder_count--;
+        struct lsm_record record = fixture_record("a", 5, "old");
+        intruder.write = (struct lsm_write){.records = &record,
+                                            .record_count = 1,
+                                            .durability = intruder_durability,
+                                            .done = fixture_write_done};
+        cr_assert_eq(lsm_write(fixture.lsm, &intruder.write), STATUS_OK);
+    }
+    return floor_now;
+}
+
+static void setup(void)
+{
+    fixture_init(&fixture);
+    fixture.options.floor = fixture_floor;
+    floor_now = (struct version){0};
+    intruder_count = 0;
+    intruder.answered = false;
+    fixture_open(&fixture);
+}
+
+static void teardown(void)
+{
+    fixture_deinit(&fixture);
+}
+
+TestSuite(compaction, .init = setup, .fini = teardown, .timeout = 120);
+
+static enum status get(const char *key, struct version *version)
+{
+    struct buffer scratch = {0};
+    struct cell cell;
+    enum status status = lsm_get(fixture.lsm, slice_text(key), LSM_MAY_BLOCK, &scratch, &cell);
+    if (status == STATUS_OK) {
+        *version = cell.version;
+    }
+    buffer_deinit(&scratch);
+    return status;
+}
+
+static struct lsm_stats stats_now(void)
+{
+    struct lsm_stats stats;
+    lsm_stats(fixture.lsm, &stats);
+    return stats;
+}
+
+static void put_flushed(const char *key, uint64_t time, const char *value)
+{
+    cr_assert_eq(fixture_put(&fixture, key, time, value, LSM_SYNCED), STATUS_OK);
+    cr_assert_eq(fixture_flush(&fixture), STATUS_OK);
+}
+
+Test(compaction, a_tombstone_at_the_floor_goes_with_what_it_covers)
+{
+    struct version version;
+    put_flushed("a", 5, "old");
+    put_flushed("a", 8, NULL);
+    floor_now = (struct version){.time = 10};
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    cr_assert_eq(get("a", &version), STATUS_NOT_FOUND);
+    cr_assert_eq(stats_now().purged_count, 1);
+    cr_assert_eq(stats_now().table_count, 0);
+}
+
+Test(compaction, a_tombstone_above_the_floor_stays)
+{
+    struct version version;
+    put_flushed("a", 5, "old");
+    put_flushed("a", 8, NULL);
+    floor_now = (struct version){.time = 7};
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    cr_assert_eq(get("a", &version), STATUS_OK);
+    cr_assert_eq(version.time, 8);
+}
+
+static void tombstone_stays_while_an_older_cell_is_about(enum lsm_durability durability)
+{
+    struct version version = {0};
+    put_flushed("a", 8, NULL);
+    floor_now = (struct version){.time = 10};
+    intruder_count = 1;
+    intruder_durability = durability;
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    fixture_run_until(&fixture, &intruder.answered);
+    cr_assert_eq(get("a", &version), STATUS_OK);
+    cr_assert_eq(version.time, 8, "version %d", (int)version.time);
+    /* Merged together, both may go. */
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    cr_assert_eq(get("a", &version), STATUS_NOT_FOUND);
+}
+
+Test(compaction, a_tombstone_stays_while_a_memtable_holds_an_older_cell)
+{
+    tombstone_stays_while_an_older_cell_is_about(LSM_BUFFERED);
+}
+
+Test(compaction, a_tombstone_stays_while_the_log_queue_holds_an_older_cell)
+{
+    tombstone_stays_while_an_older_cell_is_about(LSM_SYNCED);
+}
+
+Test(compaction, an_expired_cell_goes_once_the_floor_has_passed_its_expiry)
+{
+    struct version version;
+    for (int round = 0; round < 2; round++) {
+        struct lsm_record record = fixture_record("a", hlc_make(5) + (uint64_t)round, "x");
+        record.cell.expiry_ms = 20;
+        cr_assert_eq(fixture_write(&fixture, &record, 1, LSM_SYNCED), STATUS_OK);
+        floor_now = (struct version){.time = hlc_make(round == 0 ? 19 : 20)};
+        cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+        cr_assert_eq(get("a", &version), round == 0 ? STATUS_OK : STATUS_NOT_FOUND);
+    }
+}
+
+static void load(uint32_t first, uint32_t last, uint64_t time)
+{
+    static char keys[100][24];
+    static char value[201];
+    struct lsm_record records[100];
+    memset(value, 'a', 200);
+    for (uint32_t i = first; i < last;) {
+        uint32_t count = 0;
+        for (; count < 100 && i < last; count++, i++) {
+            snprintf(keys[count], sizeof(keys[count]), "key-%06u", i * 7919 % 20011);
+            for (uint32_t j = 0; j < 200; j++) { /* Not to be compressed away. */
+                value[j] = (char)(32 + (i * 31 + j * j * 17 + (j ^ i)) % 95);
+            }
+            records[count] = fixture_record(keys[count], time, value);
+        }
+        cr_assert_eq(fixture_write(&fixture, records, count, LSM_BUFFERED), STATUS_OK);
+    }
+}
+
+static uint32_t scan_count(uint64_t least_time)
+{
+    struct lsm_iterator_options options = {0};
+    struct lsm_iterator *iterator = NULL;
+    cr_assert_eq(lsm_iterator_open(fixture.lsm, &options, &iterator), STATUS_OK);
+    struct slice key;
+    struct cell cell;
+    uint32_t count = 0;
+    while (lsm_iterator_next(iterator, &key, &cell) == STATUS_OK) {
+        count += cell.version.time >= least_time ? 1 : 0;
+    }
+    lsm_iterator_close(iterator);
+    return count;
+}
+
+Test(compaction, all_goes_into_one_bottom_of_disjoint_tables)
+{
+    load(0, 8000, 1);
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    struct lsm_stats stats = stats_now();
+    cr_assert_eq(stats.run_count, 2, "the active memtable and the bottom, not %d",
+                 (int)stats.run_count);
+    cr_assert_gt(stats.table_count, 4);
+    cr_assert_eq(stats.key_estimate, 8000);
+    load(0, 400, 2); /* Scattered: each step takes some of them, and some of the bottom. */
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    stats = stats_now();
+    cr_assert_eq(stats.run_count, 2);
+    cr_assert_eq(stats.key_estimate, 8000, "%d", (int)stats.key_estimate);
+    cr_assert_eq(scan_count(1), 8000);
+    cr_assert_eq(scan_count(2), 400);
+    fixture_close(&fixture); /* Overlapping bottom tables would be refused. */
+    fixture_open(&fixture);
+    cr_assert_eq(scan_count(1), 8000);
+}
+
+Test(compaction, small_runs_are_merged_tier_by_tier)
+{
+    for (uint64_t i = 1; i <= 40; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%d", (int)(i % 13));
+        put_flushed(key, i, "x");
+    }
+    env_uv_run(fixture.env); /* Until nothing is left to do. */
+    struct lsm_stats stats = stats_now();
+    cr_assert_leq(stats.run_count, 1 + 7 + 3, "%d runs", (int)stats.run_count);
+    cr_assert_gt(stats.compaction_written, 0);
+    cr_assert_eq(scan_count(1), 13);
+    cr_assert_eq(scan_count(28), 13);
+}
+
+Test(compaction, debt_is_worked_off_without_being_asked)
+{
+    load(0, 10000, 1);
+    env_uv_run(fixture.env);
+    struct lsm_stats stats = stats_now();
+    cr_assert_eq(stats.compaction_debt, 0);
+    cr_assert_leq(stats.run_count, 16);
+    cr_assert_eq(scan_count(1), 10000);
+}
+
+Test(compaction, an_open_iterator_keeps_what_it_reads)
+{
+    load(0, 3000, 1);
+    cr_assert_eq(fixture_flush(&fixture), STATUS_OK);
+    struct lsm_iterator_options options = {0};
+    struct lsm_iterator *iterator = NULL;
+    struct slice key;
+    struct cell cell;
+    cr_assert_eq(lsm_iterator_open(fixture.lsm, &options, &iterator), STATUS_OK);
+    cr_assert_eq(lsm_iterator_next(iterator, &key, &cell), STATUS_OK);
+    load(0, 3000, 2);
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    uint32_t count = 1;
+    while (lsm_iterator_next(iterator, &key, &cell) == STATUS_OK) {
+        cr_assert_eq(cell.version.time, 1);
+        count++;
+    }
+    cr_assert_eq(count, 3000);
+    lsm_iterator_close(iterator);
+    env_uv_run(fixture.env); /* Its tables are removed now. */
+    char command[128];
+    snprintf(command, sizeof(command), "ls %s/*.sst | wc -l", fixture.path);
+    FILE *listing = popen(command, "r");
+    int files = 0;
+    cr_assert_eq(fscanf(listing, "%d", &files), 1);
+    pclose(listing);
+    cr_assert_eq(files, (int)stats_now().table_count);
+}
