@@ -23,15 +23,15 @@ struct env_uv_post {
 
 MUST_USE enum status env_uv_open(const struct env_uv_options *options, struct env **env);
 /* Runs until env_uv_stop(), or until nothing is left that could happen. */
-void env_uv_run(struct env *env);
+void env_uv_run(struct env *base);
 /* One turn: waits for at least one event. For programs that wait for a completion. */
-void env_uv_run_once(struct env *env);
-void env_uv_stop(struct env *env); /* From the loop's thread; after the current event. */
-void env_uv_post(struct env *env, struct env_uv_post *post); /* From any thread. */
+void env_uv_run_once(struct env *base);
+void env_uv_stop(struct env *base); /* From the loop's thread; after the current event. */
+void env_uv_post(struct env *base, struct env_uv_post *post); /* From any thread. */
 /* `received` runs on the loop at each SIGINT or SIGTERM. */
-void env_uv_on_terminate(struct env *env, void (*received)(void *context), void *context);
+void env_uv_on_terminate(struct env *base, void (*received)(void *context), void *context);
 /* Cancels queued jobs, waits for running ones, calls their done, closes connections and listeners
  * (with their `closed`), then frees. */
-void env_uv_close(struct env *env);
+void env_uv_close(struct env *base);
 
 #endif

@@ -94,8 +94,8 @@ static inline void list_move(struct list_node *from, struct list_node *to)
     }
 }
 
-void env_uv_timer_start(struct env *env, struct env_timer *timer, uint64_t delay_ns);
-void env_uv_timer_stop(struct env *env, struct env_timer *timer);
+void env_uv_timer_start(struct env *base, struct env_timer *timer, uint64_t delay_ns);
+void env_uv_timer_stop(struct env *base, struct env_timer *timer);
 
 void net_uv_init(struct env_uv *env);
 /* Sends what this turn queued and delivers frames kept back by a pause. True if something is left

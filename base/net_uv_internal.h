@@ -66,7 +66,7 @@ void connection_closed(uv_handle_t *handle);
 /* False if the host is a name. */
 MUST_USE bool sockaddr_of(const struct address *address, struct sockaddr_storage *storage);
 
-enum status dial_uv_connect(struct env *env, const char *text, enum env_framing framing,
+enum status dial_uv_connect(struct env *base, const char *text, enum env_framing framing,
                             const struct env_net_events *events, void *context,
                             struct env_connection **connection);
 
