@@ -248,6 +248,10 @@ static enum status sized_read(struct slice bytes, struct slice line, size_t head
     return STATUS_OK;
 }
 
+/* What an item may begin with. */
+static const char item_types[] = {'+', '-', ':', '_', '#', ',', '(',
+                                  '$', '=', '!', '*', '%', '~', '>'};
+
 enum status resp_parse_item(struct slice bytes, struct resp_item *item, size_t *used)
 {
     ASSERT(item != NULL);
@@ -255,7 +259,7 @@ enum status resp_parse_item(struct slice bytes, struct resp_item *item, size_t *
     if (bytes.size == 0) {
         return STATUS_WOULD_BLOCK;
     }
-    if (memchr("+-:_#,($=!*%~>", bytes.data[0], 14) == NULL) {
+    if (memchr(item_types, bytes.data[0], sizeof(item_types)) == NULL) {
         return STATUS_INVALID;
     }
     struct slice line;

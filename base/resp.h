@@ -27,18 +27,26 @@ struct resp_limits {
     uint64_t request_size_max;   /* Bytes of one request. */
 };
 
+/* Where the arguments of a request go, and what the parser found; each field with its status. */
+struct resp_parse {
+    struct slice *arguments; /* The caller's. */
+    uint32_t argument_capacity;
+    uint32_t argument_count;
+    size_t used;
+    size_t needed;
+    const char *reason; /* Static. */
+};
+
 /*
  * One request: an array of bulk strings, or an inline command (quotes and escapes as Redis reads
  * them; inline arguments are unescaped in place, so `bytes` must be writable and stay put).
  *
- * STATUS_OK           *argument_count arguments (0: an empty line) borrow from `bytes`; *used.
- * STATUS_WOULD_BLOCK  not whole yet; *needed is a lower bound of the bytes wanted in all.
- * STATUS_TOO_LARGE, STATUS_INVALID  answer *reason as -ERR Protocol error: ... and close.
+ * STATUS_OK           `argument_count` arguments (0: an empty line) borrow from `bytes`; `used`.
+ * STATUS_WOULD_BLOCK  not whole yet; `needed` is a lower bound of the bytes wanted in all.
+ * STATUS_TOO_LARGE, STATUS_INVALID  answer `reason` as -ERR Protocol error: ... and close.
  */
 MUST_USE enum status resp_parse_request(uint8_t *bytes, size_t size,
-                                        const struct resp_limits *limits, struct slice *arguments,
-                                        uint32_t argument_capacity, uint32_t *argument_count,
-                                        size_t *used, size_t *needed, const char **reason);
+                                        const struct resp_limits *limits, struct resp_parse *parse);
 
 enum resp_type {
     RESP_SIMPLE,  /* + text */

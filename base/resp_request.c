@@ -374,33 +374,32 @@ static enum status inline_read(struct request *request)
 }
 
 enum status resp_parse_request(uint8_t *bytes, size_t size, const struct resp_limits *limits,
-                               struct slice *arguments, uint32_t argument_capacity,
-                               uint32_t *argument_count, size_t *used, size_t *needed,
-                               const char **reason)
+                               struct resp_parse *parse)
 {
     ASSERT(limits != NULL);
-    ASSERT_IMPLIES(argument_capacity > 0, arguments != NULL);
+    ASSERT(parse != NULL);
+    ASSERT_IMPLIES(parse->argument_capacity > 0, parse->arguments != NULL);
     struct request request = {
-        .bytes = bytes,
         .size = size,
         .limits = limits,
-        .arguments = arguments,
-        .argument_count_max = argument_capacity < limits->argument_count_max
-                                  ? argument_capacity
+        .arguments = parse->arguments,
+        .argument_count_max = parse->argument_capacity < limits->argument_count_max
+                                  ? parse->argument_capacity
                                   : limits->argument_count_max,
     };
+    request.bytes = bytes;
     if (size == 0) {
-        *needed = 1;
+        parse->needed = 1;
         return STATUS_WOULD_BLOCK;
     }
     enum status status = bytes[0] == '*' ? multibulk_read(&request) : inline_read(&request);
     if (status == STATUS_OK) {
-        *argument_count = request.argument_count;
-        *used = request.at;
+        parse->argument_count = request.argument_count;
+        parse->used = request.at;
     } else if (status == STATUS_WOULD_BLOCK) {
-        *needed = (size_t)request.needed;
+        parse->needed = (size_t)request.needed;
     } else {
-        *reason = request.reason;
+        parse->reason = request.reason;
     }
     return status;
 }

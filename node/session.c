@@ -409,28 +409,26 @@ static bool feed_some(struct session *session)
         if (size < session->in_wanted) {
             return false;
         }
-        uint32_t argument_count = 0;
-        size_t used = 0;
-        const char *reason = "";
-        session->in_wanted = 0;
-        enum status status =
-            resp_parse_request(bytes, size, &limits, server->arguments, SESSION_ARGUMENT_COUNT_MAX,
-                               &argument_count, &used, &session->in_wanted, &reason);
+        struct resp_parse parse = {.arguments = server->arguments,
+                                   .argument_capacity = SESSION_ARGUMENT_COUNT_MAX};
+        enum status status = resp_parse_request(bytes, size, &limits, &parse);
+        session->in_wanted = status == STATUS_WOULD_BLOCK ? parse.needed : 0;
         if (status == STATUS_WOULD_BLOCK) {
             return false;
         }
         if (status != STATUS_OK) {
-            protocol_error(session, reason);
+            protocol_error(session, parse.reason);
             return false;
         }
-        if (argument_count > 0 &&
-            !session_start(session, server->arguments, argument_count, slice_make(bytes, used))) {
+        if (parse.argument_count > 0 &&
+            !session_start(session, parse.arguments, parse.argument_count,
+                           slice_make(bytes, parse.used))) {
             if (!session->closing && bytes[0] != '*') {
-                inline_hold(session, server->arguments, argument_count, used);
+                inline_hold(session, parse.arguments, parse.argument_count, parse.used);
             }
             return true;
         }
-        session->in_offset += used;
+        session->in_offset += parse.used;
     }
     return false;
 }

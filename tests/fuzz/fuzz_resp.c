@@ -44,9 +44,13 @@ static struct outcome request_parse(const uint8_t *data, size_t size)
     if (size != 0) {
         memcpy(outcome.bytes, data, size);
     }
-    outcome.status =
-        resp_parse_request(outcome.bytes, size, &limits, outcome.arguments, ARGUMENT_CAPACITY,
-                           &outcome.count, &outcome.used, &outcome.needed, &outcome.reason);
+    struct resp_parse parse = {.arguments = outcome.arguments,
+                               .argument_capacity = ARGUMENT_CAPACITY};
+    outcome.status = resp_parse_request(outcome.bytes, size, &limits, &parse);
+    outcome.count = parse.argument_count;
+    outcome.used = parse.used;
+    outcome.needed = parse.needed;
+    outcome.reason = parse.reason;
     return outcome;
 }
 
@@ -120,6 +124,7 @@ static void request_check(const uint8_t *data, size_t size)
 }
 
 /* The model of resp_reply_size(): by recursion, item by item. */
+/* NOLINTNEXTLINE(misc-no-recursion): on purpose, and at most REPLY_DEPTH_MAX deep. */
 static enum status reply_walk(struct slice bytes, unsigned depth, size_t *at)
 {
     struct resp_item item;

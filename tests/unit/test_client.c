@@ -135,21 +135,17 @@ static void fake_read(struct fake *fake, size_t at)
     buffer_commit(in, (size_t)size);
     while (in->size > 0 && !fake->hangs[at]) {
         struct slice arguments[FAKE_ARGUMENT_COUNT_MAX];
-        uint32_t count = 0;
-        size_t used = 0;
-        size_t needed = 0;
-        const char *reason = "";
-        enum status status =
-            resp_parse_request(in->data, in->size, &limits, arguments, FAKE_ARGUMENT_COUNT_MAX,
-                               &count, &used, &needed, &reason);
+        struct resp_parse parse = {.arguments = arguments,
+                                   .argument_capacity = FAKE_ARGUMENT_COUNT_MAX};
+        enum status status = resp_parse_request(in->data, in->size, &limits, &parse);
         if (status != STATUS_OK) {
             ASSERT(status == STATUS_WOULD_BLOCK);
             return;
         }
-        if (!fake_command(fake, at, arguments, count)) {
+        if (!fake_command(fake, at, arguments, parse.argument_count)) {
             return;
         }
-        buffer_consume(in, used);
+        buffer_consume(in, parse.used);
     }
 }
 

@@ -37,9 +37,13 @@ static void parse_run(struct parse *parse, const struct resp_limits *with, const
     if (size != 0) {
         memcpy(parse->bytes, input, size);
     }
-    parse->status =
-        resp_parse_request(parse->bytes, size, with, parse->arguments, ARGUMENT_CAPACITY,
-                           &parse->count, &parse->used, &parse->needed, &parse->reason);
+    struct resp_parse found = {.arguments = parse->arguments,
+                               .argument_capacity = ARGUMENT_CAPACITY};
+    parse->status = resp_parse_request(parse->bytes, size, with, &found);
+    parse->count = found.argument_count;
+    parse->used = found.used;
+    parse->needed = found.needed;
+    parse->reason = found.reason;
 }
 
 static void parse_end(struct parse *parse)
@@ -305,17 +309,12 @@ Test(resp_request, limits_hold_before_a_body_is_awaited)
 Test(resp_request, no_more_arguments_than_there_is_room_for)
 {
     struct slice arguments[2];
-    uint32_t count = 0;
-    size_t used = 0;
-    size_t needed = 0;
-    const char *reason = NULL;
+    struct resp_parse parse = {.arguments = arguments, .argument_capacity = 2};
     char three[] = "*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n";
-    cr_assert_eq(resp_parse_request((uint8_t *)three, strlen(three), &limits, arguments, 2, &count,
-                                    &used, &needed, &reason),
+    cr_assert_eq(resp_parse_request((uint8_t *)three, strlen(three), &limits, &parse),
                  STATUS_TOO_LARGE);
     char words[] = "a b c\r\n";
-    cr_assert_eq(resp_parse_request((uint8_t *)words, strlen(words), &limits, arguments, 2, &count,
-                                    &used, &needed, &reason),
+    cr_assert_eq(resp_parse_request((uint8_t *)words, strlen(words), &limits, &parse),
                  STATUS_TOO_LARGE);
 }
 
