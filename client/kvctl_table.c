@@ -1,0 +1,101 @@
+/* client/kvctl_table.c -- every command and every option of kvctl. */
+#include "client/kvctl.h"
+
+#define B(id) OPTION_BIT(OPTION_##id)
+#define DATA (OPTIONS_COMMON | B(LEVEL))
+#define DEV (B(DIR) | B(OUTPUT) | B(HELP))
+
+const struct kvctl_option kvctl_options[OPTION_COUNT] = {
+    [OPTION_ENDPOINTS] = {"endpoints", 'e', "HOST:PORT,...",
+                          "Nodes to begin with [$KV_ENDPOINTS, else 127.0.0.1:7400]."},
+    [OPTION_OUTPUT] = {"output", 'o', "FORM", "table, json, tsv or raw [table]."},
+    [OPTION_TIMEOUT] = {"timeout", 't', "MS", "Of one try [3000]."},
+    [OPTION_NO_ROUTING] = {"no-routing", 0, NULL, "Speak to the endpoints alone."},
+    [OPTION_HELP] = {"help", 'h', NULL, "Show help of the command."},
+    [OPTION_LEVEL] = {"level", 'l', "LEVEL", "one, quorum or all [as the nodes are configured]."},
+    [OPTION_FILE] = {"file", 0, "FILE", "Take the value from a file."},
+    [OPTION_TTL] = {"ttl", 0, "SECONDS", "Let the key expire."},
+    [OPTION_MATCH] = {"match", 0, "PATTERN", "Only keys that match the glob pattern."},
+    [OPTION_LIMIT] = {"limit", 0, "N", "Stop after so many."},
+    [OPTION_RANGES] = {"ranges", 0, NULL, "List every range."},
+    [OPTION_FORMAT] = {"format", 0, "FORMAT", "debian, tsv or len [tsv]."},
+    [OPTION_DEPTH] = {"depth", 0, "N", "Operations under way at a time [256]."},
+    [OPTION_REPORT] = {"report", 0, "FILE", "Write the figures to a file, as JSON."},
+    [OPTION_VERIFY] = {"verify", 0, NULL, "Write nothing: read every record back and compare."},
+    [OPTION_ORDER] = {"order", 0, "FILE", "Read the keys of this file, in its order."},
+    [OPTION_DIR] = {"dir", 'd', "DIR",
+                    "Where the cluster lives [$KVCTL_DEV_DIR, else ringkv-dev]."},
+    [OPTION_NODES] = {"nodes", 'n', "N", "How many nodes [3]."},
+    [OPTION_PORT] = {"port", 'p', "PORT",
+                     "Client port of node 1; node N adds 10 * (N - 1) [7400]."},
+    [OPTION_REPLICAS] = {"replicas", 0, "N", "Copies of each key [3, or as many as nodes]."},
+    [OPTION_ZONES] = {"zones", 0, "A,B,...", "Zones of the nodes, in turn."},
+    [OPTION_KVNODE] = {"kvnode", 0, "FILE", "The node program [beside kvctl]."},
+    [OPTION_WAIT] = {"wait", 'w', NULL, "Return once it serves and sees all others."},
+    [OPTION_FOLLOW] = {"follow", 'f', NULL, "Go on as the log grows."},
+    [OPTION_MAN] = {"man", 0, NULL, "Print the man page."},
+};
+
+const struct kvctl_command kvctl_commands[] = {
+    {"get", "KEY", 1, 1, DATA, command_get, "Read a key.",
+     "Writes the value's bytes as they are, with a line break only to a terminal; -o json and -o "
+     "tsv "
+     "show key and value as text. Exits 4 if there is no such key."},
+    {"put", "KEY [VALUE|-]", 1, 2, DATA | B(FILE) | B(TTL), command_put, "Write a key.",
+     "The value is the argument, what --file names, or standard input for -. Exits 6 if the write "
+     "may or may not have happened; reading the key tells, writing it again settles it."},
+    {"del", "KEY...", 1, -1, DATA, command_del, "Delete keys.",
+     "A key that is not there is no error: deleting does not read."},
+    {"scan", "", 0, 0, OPTIONS_COMMON | B(MATCH) | B(LIMIT), command_scan, "List keys.",
+     "In no order. A key that is there throughout is listed at least once."},
+    {"status", "", 0, 0, OPTIONS_COMMON, command_status, "Show how the cluster fares.",
+     "As the node that answers sees it. Begins with how many more nodes may fail before some keys "
+     "have no quorum."},
+    {"node list", "", 0, 0, OPTIONS_COMMON, command_node_list, "List the nodes.",
+     "Addresses, zone, weight, share of the ring, and whether the answering node hears from them."},
+    {"ring show", "", 0, 0, OPTIONS_COMMON | B(RANGES), command_ring_show,
+     "Show who holds what part of the ring.",
+     "Per node how many ranges it holds and of how many it is the preferred replica; --ranges "
+     "lists "
+     "every range."},
+    {"ring locate", "KEY", 1, 1, OPTIONS_COMMON, command_ring_locate, "Show where a key lies.",
+     "Its slot, token, range and replicas, preferred first."},
+    {"import", "FILE|-", 1, 1, DATA | B(FORMAT) | B(DEPTH) | B(REPORT) | B(VERIFY), command_import,
+     "Write the records of a file.",
+     "Pipelined. A write whose outcome is unknown is sent again, so import into keys that nobody "
+     "else writes meanwhile. Format debian is a Debian package index: the key is the Package "
+     "field, "
+     "PACKAGE=VERSION where the name came before, the value the stanza. Format tsv is a record a "
+     "line, key, tab, value, with \\t \\n \\r \\\\ for these bytes. Format len is two "
+     "little-endian "
+     "4-byte sizes, then key and value."},
+    {"verify", "FILE|-", 1, 1, DATA | B(FORMAT) | B(DEPTH) | B(REPORT), command_verify,
+     "Read the records of a file back and compare.",
+     "The same as import --verify. With --endpoints naming one node and --no-routing that node "
+     "answers every read. Exits 9 unless all records are there and equal."},
+    {"export", "", 0, 0, DATA | B(FORMAT) | B(ORDER) | B(DEPTH) | B(MATCH), command_export,
+     "Write records to standard output.",
+     "All keys, in no order; or with --order the keys of a file in that format, which gives the "
+     "same bytes as the file if nothing changed. Exits 9 if a key of that file is missing."},
+    {"dev cluster up", "", 0, 0,
+     DEV | B(NODES) | B(PORT) | B(REPLICAS) | B(ZONES) | B(KVNODE) | B(TIMEOUT), command_dev_up,
+     "Start a cluster on this machine.",
+     "Returns when every node serves and sees all others, and prints the endpoints. A directory "
+     "that holds a cluster keeps its settings; nodes that run already are left alone. --timeout is "
+     "how long to wait in all [60000]."},
+    {"dev cluster down", "", 0, 0, DEV, command_dev_down, "Stop the cluster.",
+     "SIGTERM, and SIGKILL for what is still there after 15 s. The data stays."},
+    {"dev cluster ps", "", 0, 0, DEV, command_dev_ps, "List the cluster's processes.", ""},
+    {"dev cluster kill", "N", 1, 1, DEV, command_dev_kill, "Kill node N with SIGKILL.", ""},
+    {"dev cluster pause", "N", 1, 1, DEV, command_dev_pause, "Stop node N with SIGSTOP.", ""},
+    {"dev cluster resume", "N", 1, 1, DEV, command_dev_resume, "Let a paused node N go on.", ""},
+    {"dev cluster restart", "N", 1, 1, DEV | B(WAIT) | B(TIMEOUT), command_dev_restart,
+     "Start node N, stopping it first if it runs.", ""},
+    {"dev cluster logs", "N", 1, 1, DEV | B(FOLLOW), command_dev_logs, "Print the log of node N.",
+     ""},
+    {"completion", "bash", 1, 1, B(HELP), command_completion, "Print a completion script.",
+     "For bash: source <(kvctl completion bash)"},
+    {"help", "[COMMAND...]", 0, -1, B(HELP) | B(MAN), command_help, "Show help.", ""},
+    {"version", "", 0, 0, B(HELP), command_version, "Show the version.", ""},
+};
+const size_t kvctl_command_count = ARRAY_COUNT(kvctl_commands);
