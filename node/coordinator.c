@@ -237,13 +237,12 @@ static void operation_keep(struct operation *operation)
 }
 
 struct operation *operation_begin(struct coordinator *coordinator,
-                                  const struct operation_kind *kind, void *request,
-                                  enum level level, uint64_t charge, uint32_t timeout_ms,
-                                  enum status *why)
+                                  const struct operation_kind *kind,
+                                  const struct operation_terms *terms, enum status *why)
 {
     const struct config *config = coordinator->options.config;
     struct node_counters *counters = coordinator->options.counters;
-    charge += OPERATION_OVERHEAD;
+    uint64_t charge = terms->charge + OPERATION_OVERHEAD;
     if (coordinator->stopping) {
         *why = STATUS_CANCELLED;
         return NULL;
@@ -264,8 +263,8 @@ struct operation *operation_begin(struct coordinator *coordinator,
     }
     operation->coordinator = coordinator;
     operation->kind = kind;
-    operation->request = request;
-    operation->level = level;
+    operation->request = terms->request;
+    operation->level = terms->level;
     operation->charge = charge;
     operation->timer_ns = 0;
     operation->hedge_ns = 0;
@@ -278,7 +277,7 @@ struct operation *operation_begin(struct coordinator *coordinator,
     operation->needed = 0;
     operation->timer.fired = operation_fired;
     operation->started_ns = env_monotonic_ns(coordinator->env);
-    uint64_t timeout = timeout_ms == 0 ? config->request_timeout_ms : timeout_ms;
+    uint64_t timeout = terms->timeout_ms == 0 ? config->request_timeout_ms : terms->timeout_ms;
     operation->deadline_ns = operation->started_ns + timeout * NS_PER_MS;
     counters->inflight_count++;
     counters->inflight_size += charge;

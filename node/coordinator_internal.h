@@ -108,12 +108,18 @@ struct operation {
     struct coordinator_scan_entry *entries; /* A scan's result; owned. */
 };
 
+struct operation_terms {
+    void *request; /* The caller's coordinator_read, _write or _scan. */
+    enum level level;
+    uint64_t charge;     /* Bytes the request holds meanwhile. */
+    uint32_t timeout_ms; /* 0: that of the config. */
+};
+
 /* NULL: refused, *why says how; the caller's done is yet to be called. `replicas` says who is
  * asked, in which order: this node, then those that are up. */
 MUST_USE struct operation *operation_begin(struct coordinator *coordinator,
-                                           const struct operation_kind *kind, void *request,
-                                           enum level level, uint64_t charge, uint32_t timeout_ms,
-                                           enum status *why);
+                                           const struct operation_kind *kind,
+                                           const struct operation_terms *terms, enum status *why);
 void operation_slots(struct operation *operation, const struct ring_replicas *replicas);
 /* Judges until nothing changes; may end, and so free, the operation. */
 void operation_touch(struct operation *operation);

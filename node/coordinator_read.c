@@ -318,8 +318,11 @@ static const struct operation_kind read_kind = {
 void coordinator_read(struct coordinator *coordinator, struct coordinator_read *read)
 {
     enum status why = STATUS_OK;
-    struct operation *operation = operation_begin(coordinator, &read_kind, read, read->level,
-                                                  read->key.size, read->timeout_ms, &why);
+    struct operation_terms terms = {.request = read,
+                                    .level = read->level,
+                                    .charge = read->key.size,
+                                    .timeout_ms = read->timeout_ms};
+    struct operation *operation = operation_begin(coordinator, &read_kind, &terms, &why);
     if (operation == NULL) {
         struct node_counters *counters = coordinator->options.counters;
         counters->reads++;

@@ -259,9 +259,11 @@ void coordinator_scan(struct coordinator *coordinator, struct coordinator_scan *
 {
     ASSERT(scan->count > 0);
     enum status why = STATUS_OK;
-    struct operation *operation =
-        operation_begin(coordinator, &scan_kind, scan, scan->level,
-                        (uint64_t)scan->count * ENGINE_KEY_PREFIX_SIZE, scan->timeout_ms, &why);
+    struct operation_terms terms = {.request = scan,
+                                    .level = scan->level,
+                                    .charge = (uint64_t)scan->count * ENGINE_KEY_PREFIX_SIZE,
+                                    .timeout_ms = scan->timeout_ms};
+    struct operation *operation = operation_begin(coordinator, &scan_kind, &terms, &why);
     if (operation == NULL) {
         coordinator->options.counters->scans++;
         scan->outcome = (struct coordinator_outcome){0};

@@ -204,9 +204,11 @@ static enum status write_copy(struct operation *operation, const struct coordina
 void coordinator_write(struct coordinator *coordinator, struct coordinator_write *write)
 {
     enum status why = STATUS_OK;
-    struct operation *operation =
-        operation_begin(coordinator, &write_kind, write, write->level,
-                        write->key.size + write->cell.value.size, write->timeout_ms, &why);
+    struct operation_terms terms = {.request = write,
+                                    .level = write->level,
+                                    .charge = write->key.size + write->cell.value.size,
+                                    .timeout_ms = write->timeout_ms};
+    struct operation *operation = operation_begin(coordinator, &write_kind, &terms, &why);
     if (operation == NULL) {
         write_refuse(coordinator, write, why);
         return;
