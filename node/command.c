@@ -143,7 +143,10 @@ static bool name_lower(struct slice name, char lower[NAME_SIZE_MAX + 1])
     }
     for (size_t index = 0; index < name.size; index++) {
         char byte = (char)name.data[index];
-        lower[index] = byte >= 'A' && byte <= 'Z' ? (char)(byte + ('a' - 'A')) : byte;
+        if (byte >= 'A' && byte <= 'Z') {
+            byte = (char)(byte + ('a' - 'A'));
+        }
+        lower[index] = byte;
     }
     lower[name.size] = '\0';
     return true;

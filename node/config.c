@@ -488,7 +488,9 @@ static void variable_name(const struct setting *setting, char *name, size_t capa
 {
     (void)snprintf(name, capacity, "KV_%s_%s", setting->key.section, setting->key.key);
     for (char *at = name; *at != '\0'; at++) {
-        *at = *at >= 'a' && *at <= 'z' ? (char)(*at - ('a' - 'A')) : *at;
+        if (*at >= 'a' && *at <= 'z') {
+            *at = (char)(*at - ('a' - 'A'));
+        }
     }
 }
 

@@ -81,7 +81,7 @@ const struct node_counters *node_counters(const struct node *node);
 const struct histogram *node_read_latency_us(const struct node *node);
 const struct histogram *node_write_latency_us(const struct node *node);
 /* Fills at most `capacity` entries, sorted by id, this node included; returns how many. */
-uint32_t node_peers(const struct node *node, struct node_peer_info *peers, uint32_t capacity);
+uint32_t node_peers(const struct node *node, struct node_peer_info *infos, uint32_t capacity);
 uint64_t node_now_ms(const struct node *node);       /* HLC milliseconds, for judging expiry. */
 uint64_t node_key_estimate(const struct node *node); /* Live keys of the cluster, roughly. */
 

@@ -299,6 +299,14 @@ static bool request_checked(struct request *request)
     return true;
 }
 
+/* Answered while its session feeds, which sends the answer when it is done with its input. */
+static void request_answered(struct request *request)
+{
+    ASSERT(request->session->feeding);
+    ASSERT(!request->done);
+    request->done = true;
+}
+
 /* False: it must wait for what is under way. */
 static bool session_start(struct session *session, const struct slice *arguments,
                           uint32_t argument_count, struct slice raw)
@@ -339,9 +347,10 @@ static bool session_start(struct session *session, const struct slice *arguments
         session->last_command = command->name;
     }
     if (request_checked(request)) {
+        ASSERT(command != NULL);
         command->run(request);
     } else {
-        request_finish(request);
+        request_answered(request);
     }
     return true;
 }
@@ -361,7 +370,7 @@ static void protocol_error(struct session *session, const char *reason)
     list_append(&session->requests, &request->node);
     session->request_count++;
     request_error(request, "ERR Protocol error: %s", reason);
-    request_finish(request);
+    request_answered(request);
 }
 
 static struct resp_limits limits_of(const struct config *config)
