@@ -1,0 +1,50 @@
+#!/usr/bin/python3
+"""tests/integration/run.py -- every test against real processes, or those that are named.
+
+usage: run.py [--quick] [--programs DIR] [--scratch DIR] [--list] [PART_OF_A_NAME...]
+
+Prints a line of TAP for each test, and last `N passed, N failed`. It exits with 0 if at least one
+test passed and none failed. DIR holds kvnode and kvctl; the default is build/release/bin.
+The interpreter is Debian's own, which sees the package python3-redis.
+"""
+import argparse
+import importlib
+import os
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import harness  # noqa: E402
+
+
+def modules():
+    """Every test_*.py beside this file: one that is added cannot be forgotten."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    names = sorted(name[:-3] for name in os.listdir(here)
+                   if name.startswith("test_") and name.endswith(".py"))
+    return [importlib.import_module(name) for name in names]
+
+
+def main():
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--programs", default=os.path.join(root, "build/release/bin"))
+    parser.add_argument("--scratch")
+    parser.add_argument("only", nargs="*")
+    options = parser.parse_args()
+    if options.list:
+        for module in modules():
+            for function in harness.tests_of(module):
+                print(f"{module.__name__[5:]}.{function.__name__[5:]}")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="ringkv-integration-", dir=options.scratch) as scratch:
+        stage = harness.Stage(os.path.abspath(options.programs), scratch, options.quick)
+        return harness.run_all(modules(), stage, options.only)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
