@@ -93,12 +93,16 @@ void kv_close(struct kv_client *client)
     }
     dispatch_abandon(client, &client->refresh);
     dispatch_abandon(client, &client->direct);
+    for (uint32_t index = 0; index < client->target_count; index++) {
+        dispatch_abandon(client, &client->targets[index]->probe);
+    }
     ASSERT(list_empty(&client->waiting)); /* Else a pipeline or scan is still open. */
     operation_deinit(&client->refresh);
     operation_deinit(&client->direct);
     for (uint32_t index = 0; index < client->target_count; index++) {
         ASSERT(list_empty(&client->targets[index]->connection.operations));
         connection_close(&client->targets[index]->connection);
+        operation_deinit(&client->targets[index]->probe);
         memory_free(client->targets[index]);
     }
     topology_view_ring_free(&client->ring);

@@ -48,6 +48,7 @@ struct target *dispatch_target(struct kv_client *client, const struct address *a
             return NULL;
         }
         connection_close(&unused->connection);
+        operation_deinit(&unused->probe);
     } else {
         unused = memory_allocate_zeroed(1, sizeof(*unused));
         if (unused == NULL) {
@@ -57,6 +58,7 @@ struct target *dispatch_target(struct kv_client *client, const struct address *a
     }
     *unused = (struct target){0};
     connection_init(&unused->connection, address);
+    list_init(&unused->probe.node);
     (void)snprintf(unused->name, sizeof(unused->name), "%s", name);
     return unused;
 }
@@ -80,8 +82,7 @@ static bool was_tried(const struct operation *operation, const struct target *ta
 }
 
 /* A replica of the operation's range that was not tried and is not avoided. */
-static struct target *replica_choose(struct kv_client *client, const struct operation *operation,
-                                     uint64_t now_ns)
+static struct target *replica_choose(struct kv_client *client, const struct operation *operation)
 {
     if (!operation->routed || !client->ring_known) {
         return NULL;
@@ -93,24 +94,23 @@ static struct target *replica_choose(struct kv_client *client, const struct oper
     for (uint32_t step = 0; step < replicas->count; step++) {
         uint32_t at = (uint32_t)((start + step) % replicas->count);
         struct target *target = target_of_member(client, replicas->ids[at]);
-        if (target != NULL && target->avoid_until_ns <= now_ns && !was_tried(operation, target)) {
+        if (target != NULL && target->failure_count == 0 && !was_tried(operation, target)) {
             return target;
         }
     }
     return NULL;
 }
 
-/* Any node not tried in this round; of several, one that is not avoided, else the one whose time
- * of being avoided ends first. NULL: the round is over. */
-static struct target *any_choose(struct kv_client *client, const struct operation *operation,
-                                 uint64_t now_ns)
+/* Any node not tried in this round; of several, one that is not avoided, else the one that is to be
+ * probed first. NULL: the round is over. */
+static struct target *any_choose(struct kv_client *client, const struct operation *operation)
 {
     struct target *best = NULL;
     uint64_t best_until_ns = UINT64_MAX;
     uint32_t start = client->rotation++;
     for (uint32_t step = 0; step < client->target_count; step++) {
         struct target *target = client->targets[(start + step) % client->target_count];
-        uint64_t until_ns = target->avoid_until_ns > now_ns ? target->avoid_until_ns : 0;
+        uint64_t until_ns = target->failure_count > 0 ? target->probe_at_ns : 0;
         if ((target->endpoint || target->member) && !was_tried(operation, target) &&
             until_ns < best_until_ns) {
             best = target;
@@ -120,8 +120,7 @@ static struct target *any_choose(struct kv_client *client, const struct operatio
     return best;
 }
 
-static struct target *target_choose(struct kv_client *client, const struct operation *operation,
-                                    uint64_t now_ns)
+static struct target *target_choose(struct kv_client *client, const struct operation *operation)
 {
     if (operation->tried_count == OPERATION_TRIED_COUNT_MAX) {
         return NULL;
@@ -129,8 +128,8 @@ static struct target *target_choose(struct kv_client *client, const struct opera
     if (operation->only != NULL) {
         return operation->tried_count == 0 ? operation->only : NULL;
     }
-    struct target *target = replica_choose(client, operation, now_ns);
-    return target != NULL ? target : any_choose(client, operation, now_ns);
+    struct target *target = replica_choose(client, operation);
+    return target != NULL ? target : any_choose(client, operation);
 }
 
 /* ------------------------------------------------------------------ ends and further tries */
@@ -159,7 +158,7 @@ static void wait_again(struct kv_client *client, struct operation *operation, ui
 {
     operation->state = OPERATION_WAITING;
     operation->retry_at_ns = now_ns;
-    if (target_choose(client, operation, now_ns) == NULL) {
+    if (target_choose(client, operation) == NULL) {
         operation->tried_count = 0;
         operation->retry_at_ns +=
             backoff_ns(DISPATCH_BACKOFF_MS_MIN, DISPATCH_BACKOFF_MS_MAX, operation->round_count++);
@@ -184,7 +183,7 @@ static void target_lost(struct kv_client *client, struct target *target, enum kv
     char message[KV_MESSAGE_SIZE_MAX];
     (void)snprintf(message, sizeof(message), "%s: %s", target->name, connection->fault);
     uint64_t sent_offset = connection->sent_offset;
-    target->avoid_until_ns =
+    target->probe_at_ns =
         dispatch_now_ns() +
         backoff_ns(DISPATCH_AVOID_MS_MIN, DISPATCH_AVOID_MS_MAX, target->failure_count++);
     client->refresh_wanted = true;
@@ -201,7 +200,7 @@ static void target_lost(struct kv_client *client, struct target *target, enum kv
 
 static void operation_send(struct kv_client *client, struct operation *operation, uint64_t now_ns)
 {
-    struct target *target = target_choose(client, operation, now_ns);
+    struct target *target = target_choose(client, operation);
     if (target == NULL) {
         /* What was a candidate when it was put in line is none any more. */
         wait_again(client, operation, now_ns);
@@ -266,6 +265,29 @@ void dispatch_submit(struct kv_client *client, struct operation *operation)
     operation->state = OPERATION_WAITING;
     operation->retry_at_ns = 0;
     list_append(&client->waiting, &operation->node);
+}
+
+/* ------------------------------------------------------------------ probes */
+
+static bool probe_wanted(const struct target *target)
+{
+    return target->failure_count > 0 && (target->endpoint || target->member) &&
+           (target->probe.state == OPERATION_IDLE || target->probe.state == OPERATION_DONE);
+}
+
+static void probes_submit(struct kv_client *client, uint64_t now_ns)
+{
+    const struct slice argument = slice_text("PING");
+    for (uint32_t index = 0; index < client->target_count; index++) {
+        struct target *target = client->targets[index];
+        if (probe_wanted(target) && target->probe_at_ns <= now_ns) {
+            operation_encode(&target->probe, &argument, 1);
+            target->probe.answer = OPERATION_ANSWER_ANY;
+            target->probe.try_count_max = 1;
+            target->probe.only = target;
+            dispatch_submit(client, &target->probe);
+        }
+    }
 }
 
 /* ------------------------------------------------------------------ the ring */
@@ -353,7 +375,6 @@ static enum status replies_take(struct kv_client *client, struct target *target,
         struct list_node *node = list_take_first(&connection->operations);
         struct operation *operation = container_of(node, struct operation, node);
         target->failure_count = 0;
-        target->avoid_until_ns = 0;
         verdict_follow(client, operation, operation_answered(operation, reply, target->name));
         connection->deadline_ns =
             list_empty(&connection->operations) ? 0 : now_ns + client->answer_timeout_ns;
@@ -422,9 +443,13 @@ static uint64_t wake_time_ns(const struct kv_client *client)
 {
     uint64_t wake_ns = refresh_time_ns(client);
     for (uint32_t index = 0; index < client->target_count; index++) {
-        uint64_t deadline_ns = client->targets[index]->connection.deadline_ns;
+        const struct target *target = client->targets[index];
+        uint64_t deadline_ns = target->connection.deadline_ns;
         if (deadline_ns != 0 && deadline_ns < wake_ns) {
             wake_ns = deadline_ns;
+        }
+        if (probe_wanted(target) && target->probe_at_ns < wake_ns) {
+            wake_ns = target->probe_at_ns;
         }
     }
     list_for_each (node, next, &client->waiting) {
@@ -464,6 +489,7 @@ static void turn(struct kv_client *client, bool wait)
     if (refresh_time_ns(client) <= now_ns) {
         refresh_submit(client, now_ns);
     }
+    probes_submit(client, now_ns);
     waiting_send(client, now_ns);
     flush_all(client);
     uint64_t wake_ns = wake_time_ns(client);
@@ -506,8 +532,7 @@ void dispatch_abandon(struct kv_client *client, struct operation *operation)
                     (void)snprintf(connection->fault, sizeof(connection->fault), "given up");
                     list_remove(node);
                     target_lost(client, client->targets[index], KV_REASON_BROKEN);
-                    client->targets[index]->avoid_until_ns = 0; /* It did nothing wrong. */
-                    client->targets[index]->failure_count = 0;
+                    client->targets[index]->failure_count = 0; /* It did nothing wrong. */
                     break;
                 }
             }

@@ -9,6 +9,8 @@
  * while nothing fails; reads go round the replicas. A node that failed is avoided for a while. A
  * round tries each candidate once; after a round without success the next one waits, longer and
  * longer. The ring is asked for anew every 30 s and after a failure.
+ * A node that failed gets no work, if others can do it, before it answered a PING: a paused process
+ * still accepts connections, and each operation given to it would wait for its deadline.
  *
  * Contract:
  *  (1) Everything happens inside dispatch_drive() and dispatch_poke(), on the caller's thread.
@@ -40,8 +42,9 @@ struct target {
     bool endpoint;          /* Named in the options. */
     bool member;            /* Of the ring last learnt. */
     uint32_t pin_count;     /* Operations that name it. */
-    uint32_t failure_count; /* In a row. */
-    uint64_t avoid_until_ns;
+    uint32_t failure_count; /* In a row; above 0 it is avoided. */
+    uint64_t probe_at_ns;   /* When to ask whether it is well again. */
+    struct operation probe;
 };
 
 struct kv_client {

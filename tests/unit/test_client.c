@@ -422,6 +422,40 @@ Test(client, a_closed_idle_connection_is_noticed_before_writing)
     fake_stop(&fake);
 }
 
+/* A node that fell silent, as a paused process does, costs one deadline and no more. */
+Test(client, a_silent_node_gets_no_work_before_it_answers_a_ping)
+{
+    struct pair pair;
+    struct kv_result result;
+    pair_init(&pair, FAKE_HANG, NULL, plain);
+    pair.bad.deed_count = 1000; /* Its pings too. */
+    cr_assert_eq(kv_get(pair.client, slice_text("k"), &result), KV_OK);
+    cr_assert_eq(pair.bad.command_count, 1);
+    for (int round = 0; round < 150; round++) {
+        cr_assert_eq(kv_get(pair.client, slice_text("k"), &result), KV_OK);
+        cr_assert_eq(result.try_count, 1);
+        (void)poll(NULL, 0, 10);
+    }
+    cr_assert_gt(pair.bad.command_count, 1, "it was never probed");
+    cr_assert_lt(pair.bad.command_count, 5, "probed %u times", pair.bad.command_count);
+    pair_deinit(&pair);
+}
+
+Test(client, a_node_that_is_well_again_gets_work_again)
+{
+    struct pair pair;
+    struct kv_result result;
+    unsigned served = 0;
+    pair_init(&pair, FAKE_CLOSE, NULL, plain);
+    for (int round = 0; round < 60; round++) {
+        cr_assert_eq(kv_get(pair.client, slice_text("k"), &result), KV_OK);
+        (void)poll(NULL, 0, 10);
+        served = pair.bad.command_count;
+    }
+    cr_assert_gt(served, 5, "%u", served);
+    pair_deinit(&pair);
+}
+
 /* ------------------------------------------------------------------ routing */
 
 static void ring_text(char *text, size_t capacity, const struct fake *one, const struct fake *two)
