@@ -8,12 +8,27 @@ suite_note "configuring the debug preset for its compile commands"
 cmake --preset debug >"$RUN_SCRATCH/cmake.log"
 clean=build/tidy-clean
 mkdir -p "$clean"
+# The first command of each file alone: from the second on, clang-tidy 14 takes every va_list for
+# uninitialized.
+commands=$RUN_SCRATCH/commands
+mkdir -p "$commands"
+awk '
+    /^\{/ { block = ""; file = "" }
+    { block = block $0 "\n" }
+    /^  "file":/ { file = $0 }
+    /^\},?$/ && !(file in seen) { seen[file] = 1; kept[++count] = block }
+    END {
+        sub(/\},?\n$/, "}\n", kept[count])
+        print "["
+        for (at = 1; at <= count; at++) printf "%s", kept[at]
+        print "]"
+    }' build/debug/compile_commands.json >"$commands/compile_commands.json"
 rules=$({ clang-tidy --version && cat .clang-tidy; } | sha256sum | cut -c 1-64)
 head=$(git -c safe.directory="$PWD" rev-parse HEAD)
 # A clone of one commit has no parent to compare with; then only work since counts as changed.
 changed=$(git -c safe.directory="$PWD" diff --name-only HEAD~1 -- '*.c' 2>/dev/null ||
     git -c safe.directory="$PWD" diff --name-only HEAD -- '*.c')
-export clean rules head changed RUN_SCRATCH RUN_MODE
+export clean commands rules head changed RUN_SCRATCH RUN_MODE
 
 # due FILE -- whether a quick run looks at a file not known to be clean.
 due() {
@@ -27,7 +42,7 @@ tidy_one() {
     local file=$1 key headers
     headers=$(cc -MM -iquote . -D_GNU_SOURCE "$file" | tr -d '\\' | tr -s ' \n' '\n\n' |
         grep -E '\.[ch]$' | sort)
-    key=$({ printf '%s\n' "$rules" && grep -F -- "/$file\"" build/debug/compile_commands.json
+    key=$({ printf '%s\n' "$rules" && grep -F -- "/$file\"" "$commands/compile_commands.json"
         cat $headers; } | sha256sum | cut -c 1-64)
     if [[ -e $clean/$key ]]; then
         printf 'ok %s\n' "$file"
@@ -38,7 +53,7 @@ tidy_one() {
         return
     fi
     local out=$RUN_SCRATCH/${file//\//_}.txt
-    if clang-tidy --quiet -p build/debug "$file" >"$out" 2>/dev/null; then
+    if clang-tidy --quiet -p "$commands" "$file" >"$out" 2>/dev/null; then
         : >"$clean/$key"
         printf 'ok %s\n' "$file"
     else
