@@ -84,3 +84,11 @@ foreach(bench ${benches})
     LIBRARIES ringkv_client ringkv_node ringkv_lsm ringkv_ring ringkv_raft ringkv_base_uv
       ringkv_base)
 endforeach()
+
+# Each tools/examples/<name>.c is a program over the client library.
+file(GLOB examples CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/examples/*.c)
+foreach(example ${examples})
+  get_filename_component(name ${example} NAME_WE)
+  ringkv_program(${name} MAIN tools/examples/${name}.c SOURCES ${example}
+    LIBRARIES ringkv_client ringkv_base)
+endforeach()
