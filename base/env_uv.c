@@ -127,6 +127,7 @@ static size_t timer_index(const struct env_timer *timer)
 static void timer_place(struct env_uv *env, struct env_timer *timer, size_t index)
 {
     env->timers[index] = timer;
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): an index, which nothing follows. */
     timer->implementation = (void *)(uintptr_t)(index + 1);
 }
 

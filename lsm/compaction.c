@@ -107,18 +107,22 @@ static bool is_purgeable(const struct cell *cell, struct version floor)
            cell->expiry_ms <= hlc_unix_ms(floor.time);
 }
 
+static bool run_holds(const struct run *run, const struct table *table)
+{
+    for (uint32_t i = 0; i < run->table_count; i++) {
+        if (run->tables[i] == table) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_input(const struct compaction *compaction, const struct run *run,
                      const struct table *table)
 {
     for (uint32_t i = 0; i < compaction->input_count; i++) {
         const struct run *input = compaction->inputs[i];
-        if (input == &compaction->bottom_run) {
-            for (uint32_t j = 0; j < input->table_count; j++) {
-                if (input->tables[j] == table) {
-                    return true;
-                }
-            }
-        } else if (input->id == run->id) {
+        if (input == &compaction->bottom_run ? run_holds(input, table) : input->id == run->id) {
             return true;
         }
     }

@@ -81,7 +81,7 @@ MUST_USE enum status group_start(struct group *group);
  * ones of a pair are dropped, so that no reordering of connections reaches the library. Malformed
  * ones are dropped and logged. */
 void group_receive(struct group *group, uint32_t from, uint64_t connection, uint64_t sequence,
-                   struct slice message);
+                   struct slice bytes);
 
 struct group_proposal {
     /* STATUS_OK          committed and applied here at *index.

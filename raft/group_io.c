@@ -430,6 +430,7 @@ static int entries_copy(const struct group_state *state, struct raft_entry **to)
     return 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the parameters are those of struct raft_io. */
 static int io_load(struct raft_io *io, raft_term *term, raft_id *vote,
                    struct raft_snapshot **snapshot, raft_index *start_index,
                    struct raft_entry **entries, size_t *entry_count)

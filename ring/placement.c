@@ -239,6 +239,7 @@ static void swaps_count(struct placement *placement, uint32_t range, transfer_ch
 /* Ranges are tried from a scattered start on, so that a new member is given no single stretch. */
 static uint32_t scattered_range(const struct placement *placement, uint32_t from, uint32_t to)
 {
+    ASSERT(placement->range_count > 0);
     uint64_t seed =
         ((uint64_t)placement->quota.members[from].id << 32) | placement->quota.members[to].id;
     return (uint32_t)(prng_mix(prng_mix(seed) + placement->loads[to]) % placement->range_count);

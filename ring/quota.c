@@ -322,6 +322,7 @@ enum status ring_feasible_shares(const struct ring_input *input, uint32_t *share
     }
     memset(share_ppm, 0, input->node_count * sizeof(share_ppm[0]));
     uint64_t whole = (quota.replica_count * QUOTA_SHARE_ONE) >> PPM_SHIFT;
+    ASSERT(whole > 0);
     for (uint32_t i = 0; i < quota.member_count; i++) {
         const struct quota_member *member = &quota.members[i];
         uint64_t scaled = (member->share >> PPM_SHIFT) * 1000000;

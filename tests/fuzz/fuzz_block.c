@@ -28,7 +28,8 @@ static void walk_check(struct block_cursor *cursor, struct slice raw, bool rever
     size_t left = raw.size / 3 + 1;
     enum status status = reverse ? block_cursor_last(cursor) : block_cursor_first(cursor);
     while (status == STATUS_OK) {
-        ASSERT(left-- > 0);
+        ASSERT(left > 0);
+        left--;
         entry_check(cursor, raw);
         status = reverse ? block_cursor_previous(cursor) : block_cursor_next(cursor);
     }

@@ -164,7 +164,8 @@ static void client_send(struct client *client)
     static const uint8_t padding[9000];
     uint8_t body[sizeof(uint32_t) + sizeof(padding)] = {0};
     memcpy(body, &client->sent, sizeof(client->sent));
-    size_t size = sizeof(uint32_t) + (client->sent * 977u) % sizeof(padding);
+    uint32_t scattered = client->sent * 977u;
+    size_t size = sizeof(uint32_t) + scattered % sizeof(padding);
     enum status status =
         client->round->env->ops->net_send(client->connection, slice_make(body, size));
     CHECK(status == STATUS_OK || status == STATUS_OVERLOADED);

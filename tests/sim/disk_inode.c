@@ -425,7 +425,7 @@ void disk_inode_settle(struct disk_inode *inode, struct prng *prng)
             old |= (uint8_t)(slot->dirty & prng_below(prng, 256));
         }
         for (uint32_t sector = 0; sector < DISK_PAGE_SECTORS; sector++) {
-            uint64_t start = (uint64_t)index * DISK_PAGE_SIZE + sector * ENV_SECTOR_SIZE;
+            uint64_t start = (uint64_t)index * DISK_PAGE_SIZE + (uint64_t)sector * ENV_SECTOR_SIZE;
             if (start >= old_from) {
                 old |= (uint8_t)BIT(sector);
             }

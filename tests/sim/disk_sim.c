@@ -630,6 +630,7 @@ static bool name_list_add(void *context, const char *name)
         list->capacity = (list->size + size) * 2;
         list->text = heap_sim_retake(list->text, list->capacity);
     }
+    ASSERT(list->text != NULL);
     memcpy(list->text + list->size, name, size);
     list->size += size;
     return true;
@@ -687,9 +688,9 @@ enum status disk_sim_dir_lock(struct disk_sim *disk, const char *path, struct en
         }
     }
     struct env_dir_lock *taken = heap_sim_take(sizeof(*taken));
-    strcpy(taken->path, name);
-    list_append(&disk->locks, &taken->node);
     size_t size = strlen(name);
+    memcpy(taken->path, name, size + 1);
+    list_append(&disk->locks, &taken->node);
     ASSERT(size + sizeof("/" LOCK_NAME) <= sizeof(name));
     memcpy(name + size, "/" LOCK_NAME, sizeof("/" LOCK_NAME));
     const char *file_name = size == 0 ? name + 1 : name;

@@ -362,18 +362,14 @@ static enum status sim_net_listen(struct env *env, const char *address, enum env
                                   const struct env_net_events *events, void *context,
                                   struct env_listener **listener)
 {
-    struct world_node *node = loop_of(env);
-    return net_sim_listen(world_net(node->world), node, address, framing, events, context,
-                          listener);
+    return net_sim_listen(loop_of(env), address, framing, events, context, listener);
 }
 
 static enum status sim_net_connect(struct env *env, const char *address, enum env_framing framing,
                                    const struct env_net_events *events, void *context,
                                    struct env_connection **connection)
 {
-    struct world_node *node = loop_of(env);
-    return net_sim_connect(world_net(node->world), node, address, framing, events, context,
-                           connection);
+    return net_sim_connect(loop_of(env), address, framing, events, context, connection);
 }
 
 static const struct env_ops env_sim_table = {

@@ -137,10 +137,10 @@ void heap_sim_init(struct heap_sim *heap, uint64_t size_max)
 
 void heap_sim_drop(struct heap_sim *heap)
 {
-    struct list_node *node;
-    while ((node = list_take_first(&heap->blocks)) != NULL) {
+    list_for_each (node, following, &heap->blocks) {
         free(container_of(node, struct heap_block, node));
     }
+    list_init(&heap->blocks);
     heap->block_count = 0;
     heap->size = 0;
     heap->fail_countdown = 0;

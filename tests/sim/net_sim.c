@@ -3,6 +3,7 @@
  */
 #include "tests/sim/net_sim.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -116,27 +117,26 @@ static bool target_parse(struct net_link *link, struct world_node *node, const c
     if (address_parse(text, &address) != STATUS_OK) {
         return false;
     }
-    unsigned bytes[4];
-    char more;
+    uint8_t bytes[4];
     link->target_port = address.port;
     link->target_host = HOST_NONE;
-    link->resolved = sscanf(address.host, "%3u.%3u.%3u.%3u%c", &bytes[0], &bytes[1], &bytes[2],
-                            &bytes[3], &more) == 4;
+    link->resolved = inet_pton(AF_INET, address.host, bytes) == 1;
     if (strcmp(address.host, "localhost") == 0 || (link->resolved && bytes[0] == 127)) {
         link->resolved = true;
         link->target_host = node->index;
     } else if (link->resolved && bytes[0] == 10 && bytes[1] == 0 && bytes[2] == 0 &&
                bytes[3] >= 1 && bytes[3] <= NET_SIM_HOST_COUNT_MAX) {
-        link->target_host = bytes[3] - 1;
+        link->target_host = bytes[3] - 1u;
     }
     address_format(&address, link->client.remote);
     return true;
 }
 
-enum status net_sim_connect(struct net_sim *net, struct world_node *node, const char *address,
-                            enum env_framing framing, const struct env_net_events *events,
-                            void *context, struct env_connection **connection)
+enum status net_sim_connect(struct world_node *node, const char *address, enum env_framing framing,
+                            const struct env_net_events *events, void *context,
+                            struct env_connection **connection)
 {
+    struct net_sim *net = world_net(node->world);
     ASSERT(address != NULL);
     trace_number(world_trace(net->world), NET_CONNECT);
     trace_bytes(world_trace(net->world), slice_text(address));
@@ -165,10 +165,11 @@ enum status net_sim_connect(struct net_sim *net, struct world_node *node, const 
 
 /* --- listening -------------------------------------------------------------------------------- */
 
-enum status net_sim_listen(struct net_sim *net, struct world_node *node, const char *address,
-                           enum env_framing framing, const struct env_net_events *events,
-                           void *context, struct env_listener **listener)
+enum status net_sim_listen(struct world_node *node, const char *address, enum env_framing framing,
+                           const struct env_net_events *events, void *context,
+                           struct env_listener **listener)
 {
+    struct net_sim *net = world_net(node->world);
     trace_number(world_trace(net->world), NET_LISTEN);
     struct address parsed;
     if (address_parse(address, &parsed) != STATUS_OK) {

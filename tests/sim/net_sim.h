@@ -75,13 +75,13 @@ struct net_sim_counters {
 const struct net_sim_counters *net_sim_counters(const struct net_sim *net);
 
 /* The network half of struct env_ops; the world's table forwards here. */
-enum status net_sim_listen(struct net_sim *net, struct world_node *node, const char *address,
-                           enum env_framing framing, const struct env_net_events *events,
-                           void *context, struct env_listener **listener);
+enum status net_sim_listen(struct world_node *node, const char *address, enum env_framing framing,
+                           const struct env_net_events *events, void *context,
+                           struct env_listener **listener);
 void net_sim_listener_close(struct env_listener *listener);
-enum status net_sim_connect(struct net_sim *net, struct world_node *node, const char *address,
-                            enum env_framing framing, const struct env_net_events *events,
-                            void *context, struct env_connection **connection);
+enum status net_sim_connect(struct world_node *node, const char *address, enum env_framing framing,
+                            const struct env_net_events *events, void *context,
+                            struct env_connection **connection);
 enum status net_sim_send(struct env_connection *connection, struct slice data);
 void net_sim_close(struct env_connection *connection);
 void net_sim_pause(struct env_connection *connection, bool paused);
