@@ -668,10 +668,14 @@ enum status env_uv_open(const struct env_uv_options *options, struct env **env_o
 }
 
 /* Also of an env that was opened in part. */
-void env_uv_close(struct env *base)
+void env_uv_end(struct env *base)
 {
     ASSERT(base != NULL);
     struct env_uv *env = env_uv_of(base);
+    if (env->ended) {
+        return;
+    }
+    env->ended = true;
     env->closing = true;
     lane_stop(&env->wal);
     lane_stop(&env->pool);
@@ -687,6 +691,12 @@ void env_uv_close(struct env *base)
         loop_close(env);
     }
     ASSERT(atomic_load(&env->job_count) == 0);
+}
+
+void env_uv_close(struct env *base)
+{
+    env_uv_end(base);
+    struct env_uv *env = env_uv_of(base);
     lane_deinit(&env->wal);
     lane_deinit(&env->pool);
     uv_mutex_destroy(&env->wake_mutex);

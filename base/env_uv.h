@@ -31,7 +31,9 @@ void env_uv_post(struct env *base, struct env_uv_post *post); /* From any thread
 /* `received` runs on the loop at each SIGINT or SIGTERM. */
 void env_uv_on_terminate(struct env *base, void (*received)(void *context), void *context);
 /* Cancels queued jobs, waits for running ones, calls their done, closes connections and listeners
- * (with their `closed`), then frees. */
-void env_uv_close(struct env *base);
+ * (with their `closed`). After it only clocks, chance, the log and file calls work: what is left to
+ * the owners is to close their files. */
+void env_uv_end(struct env *base);
+void env_uv_close(struct env *base); /* Ends it if that was not done, and frees. */
 
 #endif

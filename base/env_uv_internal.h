@@ -41,7 +41,8 @@ struct env_uv {
     bool stopped;   /* env_uv_stop() was called in this run. */
     bool once;      /* In env_uv_run_once(): after the first event the poll does not wait. */
     bool once_seen; /* Such an event came before the poll. */
-    bool closing;   /* env_uv_close() has begun: no new timers, connections or listeners. */
+    bool closing;   /* env_uv_end() has begun: no new timers, connections or listeners. */
+    bool ended;     /* env_uv_end() was called. */
 
     uv_async_t wake;          /* Something lies in one of the three lists below. */
     uv_mutex_t wake_mutex;    /* Holds the three lists and wake_closed. */

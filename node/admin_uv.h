@@ -22,9 +22,9 @@ struct node;
 /* STATUS_EXISTS: the address is in use. STATUS_NO_MEMORY. */
 MUST_USE enum status admin_open(struct env *env, struct node *node, const char *address,
                                 struct admin **admin);
-/* Ends the thread; on the loop's thread, before env_uv_close(). */
+/* Ends the thread; on the loop's thread, before env_uv_end(). */
 void admin_stop(struct admin *admin);
-/* After env_uv_close(), which runs what was still posted. */
+/* After env_uv_end(), which runs what was still posted. */
 void admin_close(struct admin *admin);
 
 #endif

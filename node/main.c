@@ -261,9 +261,10 @@ static int node_run(const struct config *config)
     }
     admin_stop(program.admin);
     node_abandon(program.node);
-    env_uv_close(program.env);
+    env_uv_end(program.env);
     admin_close(program.admin);
     node_close(program.node);
+    env_uv_close(program.env);
     return program.exit_code;
 }
 
