@@ -195,6 +195,13 @@ const struct command *command_table(uint32_t *count)
     return commands;
 }
 
+enum status command_status(enum status status, uint32_t tries)
+{
+    bool open = status == STATUS_OK || status == STATUS_SUPERSEDED || status == STATUS_TIMEOUT ||
+                status == STATUS_CANCELLED;
+    return tries == 0 || open ? status : STATUS_INDETERMINATE;
+}
+
 bool argument_is(struct slice argument, const char *word)
 {
     return argument.size == strlen(word) &&

@@ -64,7 +64,9 @@ static bool read_live(struct request *request, enum status status, bool *failed)
 {
     *failed = status != STATUS_OK && status != STATUS_NOT_FOUND;
     if (*failed) {
-        request_status(request, status, &request->read.outcome, no_version, false);
+        /* A read of another try: what the last one wrote may stand. */
+        request_status(request, command_status(status, request->tries), &request->read.outcome,
+                       no_version, request->tries > 0);
     }
     return status == STATUS_OK && cell_is_live(&request->read.cell, now_ms(request));
 }
@@ -284,7 +286,8 @@ static void write_done(struct coordinator_write *write, enum status status)
         return;
     }
     if (status != STATUS_OK) {
-        request_status(request, status, &write->outcome, write->version, true);
+        request_status(request, command_status(status, request->tries), &write->outcome,
+                       write->version, true);
     } else if (request->meta) {
         resp_map(&request->writer, 2);
         meta_answer(request, write->version, write->cell.expiry_ms);
@@ -422,7 +425,8 @@ static void touch_write_done(struct coordinator_write *write, enum status status
         return;
     }
     if (status != STATUS_OK) {
-        request_status(request, status, &write->outcome, write->version, true);
+        request_status(request, command_status(status, request->tries), &write->outcome,
+                       write->version, true);
     } else {
         resp_integer(&request->writer, 1);
     }

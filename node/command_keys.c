@@ -234,7 +234,8 @@ static void mset_done(struct coordinator_write *write, enum status status)
         return;
     }
     if (status != STATUS_OK) {
-        part_failed(part, status, &write->outcome, write->version, true);
+        part_failed(part, command_status(status, part->tries), &write->outcome, write->version,
+                    true);
     }
     part_over(part);
 }
@@ -268,7 +269,8 @@ static void del_write_done(struct coordinator_write *write, enum status status)
     if (status == STATUS_OK) {
         part->request->sum++;
     } else {
-        part_failed(part, status, &write->outcome, write->version, true);
+        part_failed(part, command_status(status, part->tries), &write->outcome, write->version,
+                    true);
     }
     part_over(part);
 }
