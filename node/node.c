@@ -25,7 +25,6 @@
 
 #define ENGINE_DIR "lsm"
 #define STEP_MS 10 /* Between looks at whether a step of opening or stopping is over. */
-#define CLOCK_LEAD_SERVE_MS 200 /* After a restart: serve once our HLC leads our clock by less. */
 
 enum stop_step {
     STOP_NONE,
@@ -269,6 +268,11 @@ static enum status parts_open(struct node *node)
     return status == STATUS_OK ? membership_start(node->membership, node->peers) : status;
 }
 
+/*
+ * After a restart our HLC begins above its mark, ahead of our clock: we serve once the lead is one
+ * that peers accept. Peers whose clocks are ahead may keep it that large for ever (frame_heard), so
+ * less must not be asked.
+ */
 static bool may_serve(const struct node *node)
 {
     const struct topology *topology = node_topology(node);
@@ -277,7 +281,7 @@ static bool may_serve(const struct node *node)
     }
     int64_t wall_ms = node->env->ops->realtime_ms(node->env);
     uint64_t clock_ms = hlc_unix_ms(hlc_now(&node->timekeeper.hlc));
-    return clock_ms <= (uint64_t)wall_ms + CLOCK_LEAD_SERVE_MS;
+    return clock_ms <= (uint64_t)wall_ms + node->config.clock_lead_ms / 2;
 }
 
 static void open_done(struct env_job *job, enum status status)
@@ -502,6 +506,11 @@ void node_lsm_stats(const struct node *node, struct lsm_stats *stats)
     if (node->lsm != NULL && !node->open_under_way) {
         lsm_stats(node->lsm, stats);
     }
+}
+
+struct lsm *node_engine(const struct node *node)
+{
+    return node->open_under_way ? NULL : node->lsm;
 }
 
 static void self_info(const struct node *node, struct node_peer_info *info)

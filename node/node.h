@@ -85,6 +85,10 @@ uint32_t node_peers(const struct node *node, struct node_peer_info *infos, uint3
 uint64_t node_now_ms(const struct node *node);       /* HLC milliseconds, for judging expiry. */
 uint64_t node_key_estimate(const struct node *node); /* Live keys of the cluster, roughly. */
 
+/* For tests that look at what a replica holds; NULL while OPENING. */
+struct lsm;
+struct lsm *node_engine(const struct node *node);
+
 struct server;
 struct server *node_server(const struct node *node);
 
