@@ -8,6 +8,7 @@
  *      the failure a definite one.
  */
 #include "node/coordinator_internal.h"
+#include "node/mutant.h"
 
 static void ask_local(struct slot *slot, struct replica_operation *call)
 {
@@ -78,7 +79,8 @@ static bool write_applied(const struct operation *operation)
 static bool write_judge(struct operation *operation, enum status *status)
 {
     uint32_t answered = operation_count(operation, SLOT_ANSWERED);
-    if (answered >= operation->needed) {
+    uint32_t spared = MUTANT(ACK_EARLY) && operation->needed > 1 ? 1 : 0;
+    if (answered >= operation->needed - spared) {
         bool beaten = version_compare(write_standing(operation), operation->cell.version) > 0;
         *status = beaten ? STATUS_SUPERSEDED : STATUS_OK;
         return true;

@@ -1,0 +1,25 @@
+/*
+ * node/mutant.h -- planted faults, which show that the simulator's checks can fail.
+ *
+ * MUTANT(NAME) is false in every build but one: the library that kvsim links is compiled with
+ * RINGKV_MUTANTS, and asks the simulator, which says yes only when it was told `--mutant name`.
+ */
+#ifndef NODE_MUTANT_H
+#define NODE_MUTANT_H
+
+#include <stdbool.h>
+
+#ifdef RINGKV_MUTANTS
+enum mutant {
+    MUTANT_NONE,
+    MUTANT_ACK_EARLY,        /* A write is acknowledged by one replica less than its level asks. */
+    MUTANT_SKIP_READ_REPAIR, /* A read answers what too few replicas hold. */
+};
+/* Implemented by tests/sim/kvsim_mutant.c. */
+bool mutant_is_on(enum mutant mutant);
+#define MUTANT(name) mutant_is_on(MUTANT_##name)
+#else
+#define MUTANT(name) false
+#endif
+
+#endif
