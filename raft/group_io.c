@@ -710,8 +710,10 @@ static void held_clear(struct group *group, struct list_node *queue)
 
 void group_io_deinit(struct group *group)
 {
-    group->env->ops->timer_stop(group->env, &group->tick_timer);
-    group->env->ops->timer_stop(group->env, &group->owed_timer);
+    if (group->phase != GROUP_OPEN) { /* An open that failed ends in a job, and no timer ran yet. */
+        group->env->ops->timer_stop(group->env, &group->tick_timer);
+        group->env->ops->timer_stop(group->env, &group->owed_timer);
+    }
     held_clear(group, &group->held_promises);
     held_clear(group, &group->held_leading);
     buffer_deinit(&group->batch);
