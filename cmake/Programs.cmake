@@ -2,7 +2,7 @@
 #
 # A program of RINGKV_PROGRAMS must have its sources: a file that was moved or lost then stops the
 # configuration, instead of leaving one program less to be tested.
-set(RINGKV_PROGRAMS group_sim)
+set(RINGKV_PROGRAMS group_sim kvsim)
 
 if(RINGKV_JEMALLOC AND NOT RINGKV_SANITIZE)
   pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
@@ -68,9 +68,16 @@ file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/group_*.c)
 ringkv_program(group_sim MAIN tests/sim/group_sim.c SOURCES ${sources}
   LIBRARIES ringkv_raft ringkv_base)
 
+# kvsim alone links a build of node/ that has the planted faults of node/mutant.h in it.
+ringkv_library(ringkv_node_mutants node ringkv_lsm ringkv_ring ringkv_raft ringkv_base
+  PkgConfig::INIH)
+target_compile_definitions(ringkv_node_mutants
+  PUBLIC RINGKV_VERSION="${PROJECT_VERSION}" RINGKV_MUTANTS)
+set_target_properties(ringkv_node_mutants PROPERTIES EXCLUDE_FROM_ALL ON)
+
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/kvsim*.c)
 ringkv_program(kvsim MAIN tests/sim/kvsim.c SOURCES ${sources}
-  LIBRARIES ringkv_sim ringkv_node ringkv_client ringkv_lsm ringkv_ring ringkv_raft ringkv_base)
+  LIBRARIES ringkv_sim ringkv_node_mutants ringkv_lsm ringkv_ring ringkv_raft ringkv_base)
 
 # Each tools/bench/bench_<noun>.c is a program; what they share is the other files there.
 file(GLOB benches CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/bench/bench_*.c)

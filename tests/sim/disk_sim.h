@@ -43,6 +43,8 @@ struct disk_sim_options {
     uint64_t write_ns_max;
     uint64_t sync_ns_max;
     uint64_t name_ns_max;
+    /* A planted fault: syncs of files whose name ends so do nothing and say STATUS_OK. NULL: none. */
+    const char *sync_skipped;
 };
 
 /* What the disk asks of the world; installed by world_node_add(). */

@@ -1,0 +1,87 @@
+/*
+ * tests/sim/kvsim_cluster.h -- the nodes of a simulated cluster: their lives, and what they show.
+ *
+ * A node that died or failed is started again after a drawn time, as a supervisor would.
+ * Rules it checks by itself, after every event of a node:
+ *  (1) Topologies of one epoch are equal, over all nodes and the whole run.
+ *  (2) The epoch of a node that had served never goes back, also over a restart.
+ *  (3) No operation stands longer than its deadline and a slack.
+ *  (4) A node never calls its files damaged: nothing here damages what was synced.
+ *  (5) A clean stop ends in time and frees all memory.
+ */
+#ifndef TESTS_SIM_KVSIM_CLUSTER_H
+#define TESTS_SIM_KVSIM_CLUSTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "node/node.h"
+#include "tests/sim/env_sim.h"
+#include "tests/sim/kvsim_check.h"
+#include "tests/sim/kvsim_plan.h"
+
+#define CLUSTER_EPOCH_COUNT_MAX 64
+
+struct cluster;
+
+struct cluster_node {
+    struct cluster *cluster;
+    struct world_node *host;
+    struct node *node; /* NULL: not running. */
+    uint32_t id;
+    enum node_state state;
+    bool stopping;          /* node_stop() was called. */
+    bool restart_due;       /* An event will start it. */
+    uint64_t epoch_max;     /* Shown while it served. */
+    uint64_t busy_until_ns; /* Was paused or its disk slow: (3) allows more until then. */
+    int64_t jumped_ms;      /* Sum of the jumps of its clock. */
+    uint64_t stop_ns;       /* When node_stop() was called. */
+    uint32_t starts;
+};
+
+struct cluster {
+    struct world *world;
+    const struct plan *plan;
+    struct check *check;
+    struct prng *prng; /* The world's. */
+    uint32_t count;
+    struct cluster_node nodes[PLAN_NODE_COUNT_MAX];
+    bool quiet; /* Dead nodes are started at once. */
+    bool over;  /* Dead nodes stay dead. */
+    /* What was seen of each epoch, for (1). */
+    struct {
+        uint64_t cluster_id;
+        struct topology_stamp stamp;
+    } epochs[CLUSTER_EPOCH_COUNT_MAX];
+    struct {
+        uint32_t crashes, failures, stops, starts;
+        uint64_t flushed_size, compacted_size; /* In the last lives. */
+    } counts;
+};
+
+/* Adds the hosts 0 to count - 1 of the world, and starts them at drawn times. */
+void cluster_init(struct cluster *cluster, struct world *world, const struct plan *plan,
+                  struct check *check);
+/* Hooks of the world; the context is the cluster. */
+void cluster_after_event(struct cluster *cluster, struct world_node *host);
+void cluster_crashed(struct cluster *cluster, struct world_node *host);
+
+struct cluster_node *cluster_node_at(struct cluster *cluster, uint32_t index);
+bool cluster_node_runs(const struct cluster_node *node); /* Alive and not paused. */
+/* Between events: */
+void cluster_node_crash(struct cluster_node *node, enum world_crash crash);
+void cluster_node_stop(struct cluster_node *node); /* Cleanly; then it is started again. */
+/* From now on dead nodes are started at once, failed ones are ended first. */
+void cluster_quiet(struct cluster *cluster);
+/* Every node serves, sees every other one up, and has the one topology; one leads. If not, `why`
+ * says what is missing. */
+bool cluster_converged(struct cluster *cluster, char *why, size_t size);
+/* No operation of a client is under way on any node. */
+bool cluster_idle(const struct cluster *cluster);
+/* The greatest that any clock of a node shows. */
+uint64_t cluster_clock_ms_max(struct cluster *cluster);
+/* Begins to stop all nodes for good. */
+void cluster_end(struct cluster *cluster);
+bool cluster_ended(const struct cluster *cluster);
+
+#endif

@@ -1,0 +1,320 @@
+/* tests/sim/kvsim_run.c -- see kvsim_run.h. */
+#include "tests/sim/kvsim_run.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "tests/sim/heap_sim.h"
+#include "tests/sim/kvsim_mutant.h"
+#include "tests/sim/kvsim_nemesis.h"
+#include "tests/sim/kvsim_view.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+#define SLICE_MS 50         /* Between two looks of the harness. */
+#define FINISH_MS_MAX 60000 /* For what is left of the clients' operations. */
+#define CONVERGE_MS_MAX 60000
+#define SETTLE_MS 4000 /* What was on its way arrives. */
+#define INSIST_MS_MAX 60000
+#define VIEW_MS_MAX 20000
+#define END_MS_MAX 60000
+#define STEP_COUNT_MAX (PLAN_NODE_COUNT_MAX * 16 + CHECK_KEY_COUNT_MAX * 3 + 16)
+#define SCAN_OPERATIONS_MAX 1024 /* Of the last scan, one a page. */
+
+struct run {
+    const struct run_options *options;
+    struct plan plan;
+    struct world *world;
+    struct check *check;
+    struct cluster cluster;
+    struct clients clients;
+    struct nemesis nemesis;
+    struct client_step steps[STEP_COUNT_MAX];
+    uint32_t step_count;
+    uint32_t cell_count;
+};
+
+/* ------------------------------------------------------------------ hooks */
+
+static void after_event(void *context, struct world_node *node)
+{
+    struct run *run = context;
+    cluster_after_event(&run->cluster, node);
+}
+
+static void crashed(void *context, struct world_node *node)
+{
+    struct run *run = context;
+    cluster_crashed(&run->cluster, node);
+}
+
+static void logged(void *context, struct world_node *node, enum log_level level, struct slice line)
+{
+    struct run *run = context;
+    (void)fprintf(stderr, "%9.3f %s %-5s %.*s\n", (double)world_now_ns(run->world) / 1e9,
+                  world_node_host(node), log_level_name(level), (int)line.size,
+                  (const char *)line.data);
+}
+
+/* ------------------------------------------------------------------ running */
+
+static bool broken(const struct run *run)
+{
+    return check_violation(run->check) != NULL;
+}
+
+static void run_for(struct run *run, uint64_t ms)
+{
+    uint64_t end = world_now_ns(run->world) + ms * NS_PER_MS;
+    while (!broken(run) && world_now_ns(run->world) < end) {
+        uint64_t next = world_now_ns(run->world) + SLICE_MS * NS_PER_MS;
+        world_run_until(run->world, next < end ? next : end);
+    }
+}
+
+/* Until `over` says so; a violation if it does not within the bound. */
+static void run_until(struct run *run, uint64_t ms_max, bool (*over)(struct run *run, bool last))
+{
+    uint64_t end = world_now_ns(run->world) + ms_max * NS_PER_MS;
+    while (!broken(run) && !over(run, world_now_ns(run->world) >= end)) {
+        run_for(run, SLICE_MS);
+    }
+}
+
+static bool clients_over(struct run *run, bool last)
+{
+    if (clients_done(&run->clients)) {
+        return true;
+    }
+    if (last) {
+        check_violate(run->check, "after all faults, clients do not end their operations");
+    }
+    return false;
+}
+
+static bool converged(struct run *run, bool last)
+{
+    char why[160] = "";
+    if (cluster_converged(&run->cluster, why, sizeof(why))) {
+        return true;
+    }
+    if (last) {
+        check_violate(run->check, "the cluster does not converge: %s", why);
+    }
+    return false;
+}
+
+static bool idle(struct run *run, bool last)
+{
+    if (cluster_idle(&run->cluster)) {
+        return true;
+    }
+    if (last) {
+        check_violate(run->check, "operations are under way, and nobody asks any more");
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------ the last questions */
+
+static void step_add(struct run *run, struct client_step step)
+{
+    ASSERT(run->step_count < STEP_COUNT_MAX);
+    run->steps[run->step_count++] = step;
+}
+
+/* Every kind of operation on every node, then every key, then a whole scan. */
+static void steps_make(struct run *run)
+{
+    static const enum client_form forms[] = {
+        CLIENT_KV_SET, CLIENT_KV_GET, CLIENT_SET_EXPIRING, CLIENT_PTTL,   CLIENT_PEXPIRE,
+        CLIENT_GET,    CLIENT_SET,    CLIENT_PERSIST,      CLIENT_KV_DEL, CLIENT_DEL,
+    };
+    const struct plan *plan = &run->plan;
+    for (uint32_t node = 0; node < plan->node_count; node++) {
+        for (size_t index = 0; index < ARRAY_COUNT(forms); index++) {
+            uint32_t key = (uint32_t)prng_below(world_prng(run->world), plan->key_count);
+            step_add(run,
+                     (struct client_step){
+                         .form = forms[index], .node = node, .key = key, .level = LEVEL_QUORUM});
+        }
+        step_add(run, (struct client_step){.form = CLIENT_KV_SET,
+                                           .node = node,
+                                           .key = node % plan->key_count,
+                                           .level = LEVEL_ALL});
+    }
+    for (uint32_t key = 0; key < plan->key_count; key++) {
+        uint32_t node = (uint32_t)prng_below(world_prng(run->world), plan->node_count);
+        step_add(run, (struct client_step){
+                          .form = CLIENT_KV_GET, .node = node, .key = key, .level = LEVEL_QUORUM});
+    }
+    for (uint32_t key = 0; key < plan->key_count; key++) {
+        step_add(run, (struct client_step){.form = CLIENT_KV_GET,
+                                           .node = key % plan->node_count,
+                                           .key = key,
+                                           .level = LEVEL_ALL,
+                                           .last = true});
+    }
+    step_add(run, (struct client_step){.form = CLIENT_SCAN, .level = LEVEL_QUORUM});
+}
+
+/* The scan returned every key that lives, once, and no other. */
+static void scan_judge(struct run *run, const struct client *client)
+{
+    const uint32_t *scanned = client_scanned(client);
+    for (uint32_t key = 0; key < run->plan.key_count; key++) {
+        enum client_found found = client_found(client, key);
+        uint32_t expected = found == CLIENT_LIVE ? 1 : 0;
+        if (found != CLIENT_MORTAL && scanned[key] != expected) {
+            check_violate(run->check, "the last SCAN returned key-%u %u times, not %u", key,
+                          scanned[key], expected);
+        }
+    }
+}
+
+static void insist(struct run *run)
+{
+    steps_make(run);
+    const struct client *client = client_insist(&run->clients, run->steps, run->step_count);
+    uint64_t end = world_now_ns(run->world) + INSIST_MS_MAX * NS_PER_MS;
+    while (!broken(run) && !client_insisted(client)) {
+        run_for(run, SLICE_MS);
+        if (world_now_ns(run->world) >= end) {
+            check_violate(run->check, "in quiet, the last questions take too long");
+        }
+    }
+    if (!broken(run)) {
+        scan_judge(run, client);
+    }
+}
+
+static void compare(struct run *run)
+{
+    struct view *view = view_begin(&run->cluster);
+    uint64_t end = world_now_ns(run->world) + VIEW_MS_MAX * NS_PER_MS;
+    while (!broken(run) && !view_done(view)) {
+        run_for(run, SLICE_MS);
+        if (world_now_ns(run->world) >= end) {
+            check_violate(run->check, "in quiet, reading all cells takes too long");
+        }
+    }
+    if (!broken(run)) {
+        run->cell_count = view_compare(view);
+    }
+    view_free(view);
+}
+
+static bool ended(struct run *run, bool last)
+{
+    if (cluster_ended(&run->cluster)) {
+        return true;
+    }
+    if (last) {
+        check_violate(run->check, "nodes do not stop");
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------ a seed */
+
+static void phases(struct run *run)
+{
+    run_for(run, run->plan.safety_ms);
+    nemesis_end(&run->nemesis);
+    clients_hurry(&run->clients);
+    run_until(run, FINISH_MS_MAX, clients_over);
+    run_until(run, CONVERGE_MS_MAX, converged);
+    run_for(run, broken(run) ? 0 : SETTLE_MS);
+    run_until(run, CONVERGE_MS_MAX, converged);
+    run_until(run, CONVERGE_MS_MAX, idle);
+    if (!broken(run)) {
+        insist(run);
+    }
+    if (!broken(run)) {
+        compare(run);
+    }
+    if (!broken(run)) {
+        cluster_end(&run->cluster);
+        run_until(run, END_MS_MAX, ended);
+    }
+}
+
+static void summary_print(const struct run *run, const struct run_result *result)
+{
+    struct check_counts counts;
+    check_count(run->check, &counts);
+    const struct net_sim_counters *net = net_sim_counters(world_net(run->world));
+    (void)fprintf(stderr,
+                  "seed %" PRIu64 ": trace=%016" PRIx64 " steps=%" PRIu64 " virtual_ms=%" PRIu64
+                  " operations=%u ok=%u refused=%u indeterminate=%u "
+                  "hangups=%u values=%u tombstones=%u expired=%u crashes=%u failures=%u stops=%u "
+                  "starts=%u cells=%u flushed_kib=%" PRIu64 " compacted_kib=%" PRIu64
+                  " connects=%" PRIu64 " dropped=%" PRIu64 " doubled=%" PRIu64 "\n",
+                  run->plan.seed, result->trace, result->steps, result->time_ns / NS_PER_MS,
+                  check_operation_count(run->check), counts.by_outcome[CHECK_OK],
+                  counts.by_outcome[CHECK_DEFINITE], counts.by_outcome[CHECK_INDETERMINATE],
+                  run->clients.hangups, counts.values_read, counts.tombstones_read,
+                  counts.expired_read, result->crashes, result->failures, result->stops,
+                  run->cluster.counts.starts, run->cell_count,
+                  run->cluster.counts.flushed_size >> 10, run->cluster.counts.compacted_size >> 10,
+                  net->connects, net->frames_dropped, net->frames_doubled);
+}
+
+static void result_fill(const struct run *run, struct run_result *result)
+{
+    struct check_counts counts;
+    check_count(run->check, &counts);
+    const char *violation = check_violation(run->check);
+    *result = (struct run_result){
+        .passed = violation == NULL,
+        .trace = world_hash(run->world),
+        .steps = world_step_count(run->world),
+        .time_ns = world_now_ns(run->world),
+        .crashes = run->cluster.counts.crashes,
+        .failures = run->cluster.counts.failures,
+        .stops = run->cluster.counts.stops,
+        .acknowledged = counts.by_outcome[CHECK_OK],
+        .refused = counts.by_outcome[CHECK_DEFINITE],
+        .indeterminate = counts.by_outcome[CHECK_INDETERMINATE],
+    };
+    if (violation != NULL) {
+        (void)snprintf(result->violation, sizeof(result->violation), "at %.3f s: %s",
+                       (double)result->time_ns / 1e9, violation);
+    }
+}
+
+void run_seed(uint64_t seed, const struct run_options *options, struct run_result *result)
+{
+    struct run *run = heap_sim_take(sizeof(*run));
+    run->options = options;
+    plan_draw(&run->plan, seed, &options->plan);
+    struct world_options *world = &run->plan.world;
+    world->plant = options->plant;
+    mutant_options(world);
+    world->hooks = (struct world_hooks){.after_event = after_event,
+                                        .crashed = crashed,
+                                        .logged = options->verbose ? logged : NULL,
+                                        .context = run};
+    if (options->verbose) {
+        plan_print(&run->plan);
+    }
+    run->check = check_open(run->plan.key_count,
+                            run->plan.operation_count + STEP_COUNT_MAX + SCAN_OPERATIONS_MAX);
+    run->world = world_create(seed, world);
+    heap_sim_install_raft();
+    cluster_init(&run->cluster, run->world, &run->plan, run->check);
+    clients_init(&run->clients, &run->cluster, options->verbose);
+    nemesis_init(&run->nemesis, &run->cluster, &run->clients, options->verbose);
+    phases(run);
+    result_fill(run, result);
+    if (options->verbose) {
+        summary_print(run, result);
+    }
+    run->cluster.over = true;
+    world_destroy(run->world);
+    heap_sim_uninstall_raft();
+    clients_free(&run->clients);
+    check_close(run->check);
+    heap_sim_give(run);
+}

@@ -1,0 +1,35 @@
+/*
+ * tests/sim/kvsim_run.h -- one seed from its plan to its verdict.
+ *
+ * Phases: the nodes start and bootstrap a cluster while clients ask and the nemesis makes trouble;
+ * then all trouble ends and the cluster must converge; then every kind of operation must succeed on
+ * every node, every key is read at QUORUM and at ALL, the replicas are compared cell by cell; then
+ * every node is stopped cleanly.
+ */
+#ifndef TESTS_SIM_KVSIM_RUN_H
+#define TESTS_SIM_KVSIM_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tests/sim/kvsim_plan.h"
+
+struct run_options {
+    struct plan_options plan;
+    enum world_plant plant;
+    bool verbose; /* The plan, every line that nodes log, and what happened, to stderr. */
+};
+
+struct run_result {
+    bool passed;
+    char violation[512];
+    uint64_t trace; /* Hash of every event and byte. */
+    uint64_t steps;
+    uint64_t time_ns; /* Virtual. */
+    uint32_t crashes, failures, stops, acknowledged, refused, indeterminate;
+};
+
+/* `result` is a few hundred bytes; the run itself takes tens of megabytes, and frees them. */
+void run_seed(uint64_t seed, const struct run_options *options, struct run_result *result);
+
+#endif
