@@ -16,6 +16,8 @@
 #include "base/prng.h"
 
 #define BOUND ((size_t)1 << 20)
+/* To env_uv a name, which the resolver is asked for; it knows it on any machine, without a file. */
+#define NAME "127.1"
 
 TestSuite(net_uv, .timeout = 120);
 
@@ -448,9 +450,9 @@ Test(net_uv, names_are_resolved_and_unknown_ones_not_found)
     struct side client = {.env = server.env};
     uint16_t port;
     (void)listen_on(&server, ENV_FRAMES, &port);
-    connect_to(&client, "localhost", port, ENV_FRAMES); /* Perhaps ::1 first, which refuses. */
+    connect_to(&client, NAME, port, ENV_FRAMES);
     cr_assert_eq(server.env->ops->net_send(client.connection, slice_text("early")), STATUS_OK);
-    WAIT_FOR(server.env, client.received == 1);
+    WAIT_FOR(server.env, client.received == 1 || client.closed == 1);
     cr_assert(slice_equal(buffer_slice(&client.bytes), slice_text("early")));
     struct side lost = {.env = server.env};
     connect_to(&lost, "no-such-host.invalid", port, ENV_FRAMES);
@@ -460,6 +462,22 @@ Test(net_uv, names_are_resolved_and_unknown_ones_not_found)
     env_uv_close(server.env);
     buffer_deinit(&server.bytes);
     buffer_deinit(&client.bytes);
+}
+
+/* localhost may be ::1 before it is 127.0.0.1, and there nobody listens. */
+Test(net_uv, addresses_of_a_name_are_tried_in_turn)
+{
+    struct side server = {.env = env_new()};
+    struct side client = {.env = server.env};
+    uint16_t port;
+    (void)listen_on(&server, ENV_FRAMES, &port);
+    connect_to(&client, "localhost", port, ENV_FRAMES);
+    WAIT_FOR(server.env, client.opened == 1 || client.closed == 1);
+    env_uv_close(server.env);
+    if (client.opened == 0 && client.why == STATUS_NOT_FOUND) {
+        cr_skip_test("this machine does not know localhost");
+    }
+    cr_assert_eq(client.opened, 1, "%s", status_name(client.why));
 }
 
 Test(net_uv, addresses_are_checked)
@@ -511,7 +529,7 @@ Test(net_uv, close_before_opened_gives_closed_alone)
     struct side server = {.env = env_new()};
     uint16_t port;
     (void)listen_on(&server, ENV_FRAMES, &port);
-    static const char *const hosts[] = {"127.0.0.1", "localhost"}; /* Connecting, resolving. */
+    static const char *const hosts[] = {"127.0.0.1", NAME}; /* Connecting, resolving. */
     for (size_t index = 0; index < ARRAY_COUNT(hosts); index++) {
         struct side client = {.env = server.env};
         connect_to(&client, hosts[index], port, ENV_FRAMES);
@@ -553,8 +571,7 @@ Test(net_uv, an_env_may_be_closed_in_the_middle_of_traffic)
         for (size_t index = 0; index < ARRAY_COUNT(clients); index++) {
             clients[index].env = server.env;
             clients[index].echo = true;
-            connect_to(&clients[index], index % 3 == 2 ? "localhost" : "127.0.0.1", port,
-                       ENV_FRAMES);
+            connect_to(&clients[index], index % 3 == 2 ? NAME : "127.0.0.1", port, ENV_FRAMES);
             size_t size = index % 2 == 0 ? sizeof(body) : 10;
             cr_assert_eq(
                 server.env->ops->net_send(clients[index].connection, slice_make(body, size)),
