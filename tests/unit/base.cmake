@@ -1,4 +1,4 @@
 ringkv_unit_tests(
-  STEMS address buffer cell checksum codec histogram hlc json list log memory prng resp resp_request
-        token
+  STEMS address buffer cell checksum codec histogram hlc json list log memory mutex prng resp
+        resp_request status token
   LIBRARIES ringkv_base)
