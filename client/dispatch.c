@@ -522,25 +522,33 @@ void dispatch_poke(struct kv_client *client)
     turn(client, false);
 }
 
-void dispatch_abandon(struct kv_client *client, struct operation *operation)
+/* The target on whose connection an answer to the operation is owed. */
+static struct target *target_owing(const struct kv_client *client,
+                                   const struct operation *operation)
 {
-    if (operation->state == OPERATION_SENT) {
-        for (uint32_t index = 0; index < client->target_count; index++) {
-            struct connection *connection = &client->targets[index]->connection;
-            list_for_each (node, next, &connection->operations) {
-                if (node == &operation->node) {
-                    (void)snprintf(connection->fault, sizeof(connection->fault), "given up");
-                    list_remove(node);
-                    target_lost(client, client->targets[index], KV_REASON_BROKEN);
-                    client->targets[index]->failure_count = 0; /* It did nothing wrong. */
-                    break;
-                }
+    for (uint32_t index = 0; index < client->target_count; index++) {
+        struct target *target = client->targets[index];
+        list_for_each (node, next, &target->connection.operations) {
+            if (node == &operation->node) {
+                return target;
             }
         }
     }
+    UNREACHABLE("an operation that was sent is on no connection");
+}
+
+void dispatch_abandon(struct kv_client *client, struct operation *operation)
+{
+    bool under_way = operation->state == OPERATION_SENT || operation->state == OPERATION_WAITING;
+    if (operation->state == OPERATION_SENT) {
+        struct target *target = target_owing(client, operation);
+        (void)snprintf(target->connection.fault, sizeof(target->connection.fault), "given up");
+        list_remove(&operation->node);
+        target_lost(client, target, KV_REASON_BROKEN);
+        target->failure_count = 0; /* It did nothing wrong. */
+    }
     list_remove(&operation->node);
-    if (operation->only != NULL && operation->state != OPERATION_DONE &&
-        operation->state != OPERATION_IDLE) {
+    if (operation->only != NULL && under_way) {
         operation->only->pin_count--;
     }
     operation->state = OPERATION_IDLE;

@@ -90,17 +90,56 @@ static enum kvctl_exit status_rows(struct kvctl *kvctl, const struct kv_status *
             output_cell(&rows, "-");
         }
         output_cell(&rows, "%" PRIu64, member->key_count);
-        output_cell(&rows, "%s", output_size(member->stored_size, size));
+        if (table) {
+            output_cell(&rows, "%s", output_size(member->stored_size, size));
+        } else {
+            output_cell(&rows, "%" PRIu64, member->stored_size);
+        }
         output_cell(&rows, "%" PRIu64, member->epoch);
         output_cell(&rows, "%s", member->id == status->raft_leader ? "leader" : "");
     }
     return output_print(kvctl, &rows);
 }
 
-enum kvctl_exit command_status(struct kvctl *kvctl)
+/* The summary above the table, which needs the ring. */
+static void summary_print(const struct kv_ring *ring, const struct kv_status *status)
+{
+    char count[OUTPUT_NUMBER_SIZE_MAX];
+    uint32_t up = 0;
+    for (uint32_t index = 0; index < ring->member_count; index++) {
+        up += is_up(status, ring->members[index].id) ? 1 : 0;
+    }
+    const struct tolerance tolerance = tolerance_of(ring, status);
+    tolerance_print(ring, &tolerance);
+    (void)printf("cluster %016" PRIx64 ", epoch %" PRIu64 ", %" PRIu32 " of %" PRIu32
+                 " nodes up, %" PRIu32 " replicas, %s keys\n"
+                 "as seen by node %" PRIu32 " (%s, version %s, raft %s of term %" PRIu64 ")\n\n",
+                 status->cluster_id, status->epoch, up, ring->member_count, status->replica_count,
+                 output_count(status->key_count, count), status->id, status->state, status->version,
+                 status->raft_role, status->raft_term);
+}
+
+static enum kvctl_exit status_run(struct kvctl *kvctl, struct kv_status *status)
 {
     struct kv_result result;
     const struct kv_ring *ring;
+    if (kv_status(kvctl->client, NULL, status, &result) != KV_OK) {
+        return kvctl_judge(&result, "status");
+    }
+    if (kvctl->output == KVCTL_JSON || kvctl->output == KVCTL_RAW) {
+        return json_pass(result.value);
+    }
+    if (kvctl->output == KVCTL_TABLE) {
+        if (kv_ring(kvctl->client, &ring, &result) != KV_OK) {
+            return kvctl_judge(&result, "status");
+        }
+        summary_print(ring, status);
+    }
+    return status_rows(kvctl, status);
+}
+
+enum kvctl_exit command_status(struct kvctl *kvctl)
+{
     enum kvctl_exit code = kvctl_open(kvctl, &(struct kv_options){0});
     if (code != KVCTL_OK) {
         return code;
@@ -110,31 +149,7 @@ enum kvctl_exit command_status(struct kvctl *kvctl)
         kvctl_complain("out of memory");
         return KVCTL_FAILURE;
     }
-    if (kv_status(kvctl->client, NULL, status, &result) != KV_OK) {
-        code = kvctl_judge(&result, "status");
-    } else if (kvctl->output == KVCTL_JSON || kvctl->output == KVCTL_RAW) {
-        code = json_pass(result.value);
-    } else if (kvctl->output == KVCTL_TSV) {
-        code = status_rows(kvctl, status);
-    } else if (kv_ring(kvctl->client, &ring, &result) != KV_OK) {
-        code = kvctl_judge(&result, "status");
-    } else {
-        char count[OUTPUT_NUMBER_SIZE_MAX];
-        uint32_t up = 0;
-        for (uint32_t index = 0; index < ring->member_count; index++) {
-            up += is_up(status, ring->members[index].id) ? 1 : 0;
-        }
-        const struct tolerance tolerance = tolerance_of(ring, status);
-        tolerance_print(ring, &tolerance);
-        (void)printf("cluster %016" PRIx64 ", epoch %" PRIu64 ", %" PRIu32 " of %" PRIu32
-                     " nodes up, %" PRIu32 " replicas, %s keys\n"
-                     "as seen by node %" PRIu32 " (%s, version %s, raft %s of term %" PRIu64
-                     ")\n\n",
-                     status->cluster_id, status->epoch, up, ring->member_count,
-                     status->replica_count, output_count(status->key_count, count), status->id,
-                     status->state, status->version, status->raft_role, status->raft_term);
-        code = status_rows(kvctl, status);
-    }
+    code = status_run(kvctl, status);
     memory_free(status);
     return code;
 }

@@ -463,6 +463,35 @@ static bool nodes_start(const struct cluster *cluster, bool started[NODE_COUNT_M
     return true;
 }
 
+/* The cluster that `up` is about: the one in the directory, or a new one as the options say, which
+ * is written down only if its ports can be had, since they are settled with it. */
+static enum kvctl_exit cluster_choose(const struct kvctl *kvctl, struct cluster *cluster)
+{
+    if (!dir_find(kvctl, true, cluster)) {
+        return KVCTL_FAILURE;
+    }
+    enum settings found = settings_read(cluster);
+    if (found == SETTINGS_BAD) {
+        return KVCTL_FAILURE;
+    }
+    if (found == SETTINGS_FOUND) {
+        if (!settings_agree(kvctl, cluster)) {
+            return KVCTL_USAGE;
+        }
+        bool other = kvctl->values[OPTION_KVNODE] != NULL;
+        return !other || (kvnode_find(kvctl, cluster) && settings_write(cluster)) ? KVCTL_OK
+                                                                                  : KVCTL_FAILURE;
+    }
+    enum kvctl_exit code = settings_new(kvctl, cluster);
+    for (uint32_t id = 1; code == KVCTL_OK && id <= cluster->node_count; id++) {
+        code = ports_free(cluster, id) ? KVCTL_OK : KVCTL_FAILURE;
+    }
+    if (code == KVCTL_OK && !settings_write(cluster)) {
+        code = KVCTL_FAILURE;
+    }
+    return code;
+}
+
 enum kvctl_exit command_dev_up(struct kvctl *kvctl)
 {
     struct cluster cluster = {0};
@@ -471,24 +500,11 @@ enum kvctl_exit command_dev_up(struct kvctl *kvctl)
     if (!kvctl_number(kvctl, OPTION_TIMEOUT, INT32_MAX, READY_TIMEOUT_MS, &timeout_ms)) {
         return KVCTL_USAGE;
     }
-    if (!dir_find(kvctl, true, &cluster)) {
-        return KVCTL_FAILURE;
+    enum kvctl_exit code = cluster_choose(kvctl, &cluster);
+    if (code != KVCTL_OK) {
+        return code;
     }
-    enum settings found = settings_read(&cluster);
-    if (found == SETTINGS_BAD) {
-        return KVCTL_FAILURE;
-    }
-    if (found == SETTINGS_NONE) {
-        enum kvctl_exit code = settings_new(kvctl, &cluster);
-        if (code != KVCTL_OK) {
-            return code;
-        }
-    } else if (!settings_agree(kvctl, &cluster)) {
-        return KVCTL_USAGE;
-    } else if (kvctl->values[OPTION_KVNODE] != NULL && !kvnode_find(kvctl, &cluster)) {
-        return KVCTL_FAILURE;
-    }
-    if (settings_write(&cluster) && nodes_start(&cluster, started) &&
+    if (nodes_start(&cluster, started) &&
         nodes_wait(&cluster, 1, cluster.node_count, cluster.node_count, timeout_ms)) {
         return endpoints_print(kvctl, &cluster);
     }

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/json.h"
 #include "client/kvctl.h"
@@ -66,15 +67,15 @@ static void json_print(const struct output_rows *rows, struct buffer *to)
     const char *cell = (const char *)rows->cells.data;
     for (size_t index = 0; index < rows->cell_count; index++, cell = cell_after(cell)) {
         const struct output_column *column = &rows->columns[index % rows->column_count];
-        double number;
-        char rest;
+        char *end;
+        double number = strtod(cell, &end);
         if (index % rows->column_count == 0) {
             json_object_begin(&json);
         }
         json_key(&json, column->name);
         if (!column->number) {
             json_text(&json, cell);
-        } else if (sscanf(cell, "%lf%c", &number, &rest) == 1) {
+        } else if (end != cell && *end == '\0') {
             json_double(&json, number);
         } else {
             json_null(&json);

@@ -17,6 +17,7 @@
 #define POLL_MS 20
 #define KILL_GRACE_MS 5000
 #define STAT_SIZE_MAX 1024
+#define PID_FILE_SIZE_MAX 64
 #define STAT_FIELD_STATE 0 /* Counted behind the name in parentheses. */
 #define STAT_FIELD_START 19
 #define STAT_FIELD_RESIDENT 21
@@ -74,19 +75,33 @@ static bool stat_read(pid_t pid, struct process_stat *stat)
     return false;
 }
 
+/* "PID START" of a pid file. False: there is none, or it says something else. */
+static bool pid_file_read(const char *pid_file, long *pid, uint64_t *start)
+{
+    char text[PID_FILE_SIZE_MAX];
+    char *end;
+    FILE *file = fopen(pid_file, "re");
+    if (file == NULL) {
+        return false;
+    }
+    size_t size = fread(text, 1, sizeof(text) - 1, file);
+    (void)fclose(file);
+    text[size] = '\0';
+    *pid = strtol(text, &end, 10);
+    if (*pid <= 1 || *pid > INT32_MAX || *end != ' ') {
+        return false;
+    }
+    *start = strtoull(end, &end, 10);
+    return *end == '\n';
+}
+
 struct process process_read(const char *pid_file)
 {
     long pid = 0;
     uint64_t start = 0;
     struct process_stat stat = {0};
     struct process process = {0};
-    FILE *file = fopen(pid_file, "re");
-    if (file == NULL) {
-        return process;
-    }
-    int found = fscanf(file, "%ld %" SCNu64, &pid, &start);
-    (void)fclose(file);
-    if (found != 2 || pid <= 1) {
+    if (!pid_file_read(pid_file, &pid, &start)) {
         return process;
     }
     /* If it is a child of ours that ended, this takes it out of the table. */

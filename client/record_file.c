@@ -108,8 +108,9 @@ void record_reader_deinit(struct record_reader *reader)
 
 static struct slice pending(const struct record_reader *reader)
 {
-    if (reader->bytes.size == 0) {
-        return (struct slice){0};
+    static const uint8_t nothing[1];
+    if (reader->bytes.data == NULL) {
+        return slice_make(nothing, 0);
     }
     return slice_make(reader->bytes.data + reader->offset, reader->bytes.size - reader->offset);
 }

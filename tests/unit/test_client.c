@@ -18,6 +18,7 @@
 
 #include "base/buffer.h"
 #include "base/contract.h"
+#include "base/memory.h"
 #include "base/resp.h"
 #include "base/token.h"
 #include "client/client.h"
@@ -539,6 +540,61 @@ Test(client, a_ring_that_makes_no_sense_is_done_without)
     cr_assert_eq(result.reason, KV_REASON_PROTOCOL);
     kv_close(client);
     fake_stop(&fake);
+}
+
+/* ------------------------------------------------------------------ no memory */
+
+/* The client's thread alone: the fakes go on. */
+static _Thread_local uint32_t allocations_left = UINT32_MAX;
+
+static bool allocation_fails(void)
+{
+    return allocations_left != UINT32_MAX && (allocations_left == 0 || allocations_left-- == 0);
+}
+
+static void *allocate_counted(size_t size)
+{
+    return allocation_fails() ? NULL : malloc(size);
+}
+
+static void *resize_counted(void *memory, size_t size)
+{
+    return allocation_fails() ? NULL : realloc(memory, size);
+}
+
+/* From the n-th allocation on there is no memory. Nothing may crash, leak, or be called written or
+ * surely not written against what the node saw. */
+Test(client, without_memory_outcomes_stay_true)
+{
+    const struct memory_hooks hooks = {
+        .allocate = allocate_counted, .resize = resize_counted, .release = free};
+    uint32_t written = 0;
+    memory_set_hooks(&hooks);
+    for (uint32_t fail_at = 0; fail_at < 24; fail_at++) {
+        struct fake fake;
+        struct kv_client *client = NULL;
+        struct kv_result result = {.outcome = KV_FAILED};
+        char endpoint[32];
+        fake_init(&fake);
+        fake_start(&fake);
+        (void)snprintf(endpoint, sizeof(endpoint), "127.0.0.1:%u", fake.port);
+        struct kv_options options = plain;
+        options.endpoints = endpoint;
+        allocations_left = fail_at;
+        if (kv_open(&options, &client) == STATUS_OK) {
+            (void)kv_set(client, slice_text("k"), slice_text("v"), &result);
+        }
+        allocations_left = UINT32_MAX;
+        written += result.outcome == KV_OK ? 1 : 0;
+        if (result.outcome != KV_INDETERMINATE) {
+            cr_assert_eq(fake.command_count, result.outcome == KV_OK ? 1 : 0, "at %u", fail_at);
+        }
+        kv_close(client);
+        fake_stop(&fake);
+    }
+    memory_set_hooks(NULL);
+    cr_assert_gt(written, 0, "24 allocations are enough for one write");
+    cr_assert_lt(written, 24);
 }
 
 /* ------------------------------------------------------------------ pipelines and scans */
