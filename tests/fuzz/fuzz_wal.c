@@ -1,10 +1,10 @@
 /*
  * tests/fuzz/fuzz_wal.c -- whatever bytes come as a log segment: replayed in part, or refused.
  *
- * The segment lies in memory, behind an env that has nothing but reads. Each input is read as it
- * is, and again with the checksums of every group in it made right: no mutation would get past
- * them. Properties: only the statuses of the contract; every record handed out has a key and a cell
- * that decodes; the end is never below the replay position.
+ * The segment lies in memory, behind an env that reads, and lets the same be written again in
+ * place. Each input is read as it is, and again with the checksums of every group in it made right:
+ * no mutation would get past them. Properties: only the statuses of the contract; every record
+ * handed out has a key and a cell that decodes; the end is never below the replay position.
  */
 #include <string.h>
 
@@ -59,6 +59,14 @@ static enum status fuzz_read(struct env_file *file, uint64_t offset, void *to, s
     return STATUS_OK;
 }
 
+static enum status fuzz_write(struct env_file *file, uint64_t offset, struct slice data)
+{
+    ASSERT(offset <= file->bytes.size);
+    ASSERT(data.size <= file->bytes.size - offset);
+    ASSERT(slice_equal(data, slice_make(file->bytes.data + offset, data.size)));
+    return STATUS_OK;
+}
+
 static enum status fuzz_sync(struct env_file *file)
 {
     (void)file;
@@ -77,6 +85,7 @@ static const struct env_ops fuzz_ops = {
     .file_close = fuzz_close,
     .file_size = fuzz_size,
     .file_read = fuzz_read,
+    .file_write = fuzz_write,
     .file_sync = fuzz_sync,
     .log_write = fuzz_log,
 };
