@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/resp.h"
 #include "tests/sim/heap_sim.h"
@@ -191,7 +192,15 @@ static bool version_parse(struct slice text, struct version *version)
     memcpy(copy, text.data, text.size);
     copy[text.size] = '\0';
     *version = (struct version){0};
-    return sscanf(copy, "%16" SCNx64 "-%" SCNu32, &version->time, &version->node) == 2;
+    const char *from = copy;
+    char *end = copy;
+    version->time = strtoull(from, &end, 16);
+    if (end == from || *end != '-') {
+        return false;
+    }
+    from = end + 1;
+    version->node = (uint32_t)strtoull(from, &end, 10);
+    return end != from;
 }
 
 /* The answer of META: a map of RESP3, or an array of names and values. */
@@ -244,7 +253,9 @@ static bool scan_parse(struct client *client, struct slice reply)
         if (index == 1) {
             char text[24] = "";
             memcpy(text, item.text.data, item.text.size < 23 ? item.text.size : 23);
-            if (sscanf(text, "%" SCNu64, &client->cursor) != 1) {
+            char *end = text;
+            client->cursor = strtoull(text, &end, 10);
+            if (end == text) {
                 return false;
             }
         } else if (index == 2) {

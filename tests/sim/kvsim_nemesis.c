@@ -73,6 +73,17 @@ static void busy(struct cluster_node *node)
 
 /* ------------------------------------------------------------------ what lasts */
 
+/* Between `a` and every node on the other side. */
+static void sides_set(const struct trouble *trouble, uint32_t a, bool cut)
+{
+    bool there = (trouble->side >> a & 1) != 0;
+    for (uint32_t b = 0; b < trouble->nemesis->cluster->count; b++) {
+        if (there != ((trouble->side >> b & 1) != 0)) {
+            net_sim_cut(net_of(trouble->nemesis), a, b, cut);
+        }
+    }
+}
+
 static void cuts_set(const struct trouble *trouble, bool cut)
 {
     struct net_sim *net = net_of(trouble->nemesis);
@@ -80,11 +91,7 @@ static void cuts_set(const struct trouble *trouble, bool cut)
     for (uint32_t a = 0; a < count; a++) {
         bool there = (trouble->side >> a & 1) != 0;
         if (trouble->fault == FAULT_PARTITION) {
-            for (uint32_t b = 0; b < count; b++) {
-                if (there != ((trouble->side >> b & 1) != 0)) {
-                    net_sim_cut(net, a, b, cut);
-                }
-            }
+            sides_set(trouble, a, cut);
         } else if (there && a != trouble->node) {
             bool both = trouble->fault == FAULT_CLIENT_CUT;
             if (both || trouble->inbound) {

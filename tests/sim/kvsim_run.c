@@ -132,7 +132,9 @@ static void steps_make(struct run *run)
         CLIENT_GET,    CLIENT_SET,    CLIENT_PERSIST,      CLIENT_KV_DEL, CLIENT_DEL,
     };
     const struct plan *plan = &run->plan;
-    for (uint32_t node = 0; node < plan->node_count; node++) {
+    uint32_t node_count = plan->node_count;
+    ASSERT(node_count > 0);
+    for (uint32_t node = 0; node < node_count; node++) {
         for (size_t index = 0; index < ARRAY_COUNT(forms); index++) {
             uint32_t key = (uint32_t)prng_below(world_prng(run->world), plan->key_count);
             step_add(run,
@@ -145,13 +147,13 @@ static void steps_make(struct run *run)
                                            .level = LEVEL_ALL});
     }
     for (uint32_t key = 0; key < plan->key_count; key++) {
-        uint32_t node = (uint32_t)prng_below(world_prng(run->world), plan->node_count);
+        uint32_t node = (uint32_t)prng_below(world_prng(run->world), node_count);
         step_add(run, (struct client_step){
                           .form = CLIENT_KV_GET, .node = node, .key = key, .level = LEVEL_QUORUM});
     }
     for (uint32_t key = 0; key < plan->key_count; key++) {
         step_add(run, (struct client_step){.form = CLIENT_KV_GET,
-                                           .node = key % plan->node_count,
+                                           .node = key % node_count,
                                            .key = key,
                                            .level = LEVEL_ALL,
                                            .last = true});
