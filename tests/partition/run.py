@@ -89,7 +89,8 @@ class Machines(harness.Stage):
         return arrived
 
     def leave(self):
-        self.enter(self.home)
+        if self.networks:
+            self.enter(self.home)
         wrong = []
         for network in self.networks:
             wrong += network.close()
