@@ -245,7 +245,8 @@ static enum status scan_fill(struct replica_operation *operation, struct lsm_ite
             return status;
         }
         uint64_t passed = scan_passed(scan->keyspace, keyspace, token);
-        bool full = taken >= scan->count || looked >= REPLICA_SCAN_CELL_COUNT_MAX;
+        bool full = taken >= scan->count || looked >= REPLICA_SCAN_CELL_COUNT_MAX ||
+                    operation->payload.size >= REPLICA_SCAN_PAGE_SIZE_MAX;
         if (full && passed >= last_token) {
             message_scan_end_encode(&operation->payload, true, passed);
             return STATUS_OK;

@@ -29,6 +29,8 @@
 
 /* Work of one scan job, before it hands back what it has. */
 #define REPLICA_SCAN_CELL_COUNT_MAX 20000
+/* Bytes of entries in one page, but for those of one token, which stay together. */
+#define REPLICA_SCAN_PAGE_SIZE_MAX (1u << 20)
 
 struct replica {
     struct env *env;
