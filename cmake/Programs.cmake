@@ -2,7 +2,7 @@
 #
 # A program of RINGKV_PROGRAMS must have its sources: a file that was moved or lost then stops the
 # configuration, instead of leaving one program less to be tested.
-set(RINGKV_PROGRAMS group_sim kvsim)
+set(RINGKV_PROGRAMS kvnode kvctl group_sim kvsim bench_lsm)
 
 if(RINGKV_JEMALLOC AND NOT RINGKV_SANITIZE)
   pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
