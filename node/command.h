@@ -42,8 +42,8 @@ const struct command *command_find(struct slice name);
 /* Why a command of Redis is not offered; NULL if the name means nothing to us. */
 const char *command_absent_reason(struct slice name);
 const struct command *command_table(uint32_t *count);
-/* What to say of a write of which `tries` tries were superseded: one of those may stand on some
- * replica, so that a later refusal is no definite one. */
+/* What to say of a write of which `tries` tries were superseded, or parts done: one of those may
+ * stand on some replica, so that a later refusal is no definite one. */
 enum status command_status(enum status status, uint32_t tries);
 bool argument_is(struct slice argument, const char *word); /* Case does not matter. */
 /* A decimal in [-2^63, 2^63), nothing else in it. */

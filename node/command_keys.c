@@ -64,8 +64,9 @@ static void parts_run(struct request *request)
         return;
     }
     if (request->failure != STATUS_OK) {
-        request_status(request, request->failure, &request->failure_outcome,
-                       request->failure_version, request->failure_wrote);
+        bool wrote = request->failure_wrote || request->part_wrote;
+        request_status(request, command_status(request->failure, request->part_wrote ? 1 : 0),
+                       &request->failure_outcome, request->failure_version, wrote);
     } else {
         kind->finish(request);
     }
@@ -233,7 +234,9 @@ static void mset_done(struct coordinator_write *write, enum status status)
     if (part_again(part, status)) {
         return;
     }
-    if (status != STATUS_OK) {
+    if (status == STATUS_OK) {
+        part->request->part_wrote = true;
+    } else {
         part_failed(part, command_status(status, part->tries), &write->outcome, write->version,
                     true);
     }
@@ -267,6 +270,7 @@ static void del_write_done(struct coordinator_write *write, enum status status)
         return;
     }
     if (status == STATUS_OK) {
+        part->request->part_wrote = true;
         part->request->sum++;
     } else {
         part_failed(part, command_status(status, part->tries), &write->outcome, write->version,

@@ -104,6 +104,7 @@ static void request_reset(struct request *request, struct session *session,
     request->part_done = 0;
     request->part_busy = 0;
     request->part_looping = false;
+    request->part_wrote = false;
     request->sum = 0;
     request->tries = 0;
     request->meta = false;

@@ -111,6 +111,7 @@ struct request {
     uint32_t part_done;
     uint32_t part_busy;
     bool part_looping; /* Parts are being begun: one that ends at once does not begin others. */
+    bool part_wrote;   /* A part has changed its key: a failure of the whole is no definite one. */
     int64_t sum;       /* Keys counted. */
     uint32_t tries;
     bool meta;
