@@ -78,6 +78,9 @@ static bool write_applied(const struct operation *operation)
 
 static bool write_judge(struct operation *operation, enum status *status)
 {
+    if (operation->clock_waiting) {
+        return false; /* There is no version yet, and so nothing to send. */
+    }
     uint32_t answered = operation_count(operation, SLOT_ANSWERED);
     uint32_t spared = MUTANT(ACK_EARLY) && operation->needed > 1 ? 1 : 0;
     if (answered >= operation->needed - spared) {
@@ -97,6 +100,9 @@ static bool write_judge(struct operation *operation, enum status *status)
 
 static enum status write_late(const struct operation *operation)
 {
+    if (operation->clock_waiting) {
+        return STATUS_OVERLOADED;
+    }
     return write_applied(operation) ? STATUS_TIMEOUT : write_refusal(operation);
 }
 
@@ -159,11 +165,13 @@ static void write_clock_done(struct timekeeper_wait *wait, enum status status)
 {
     struct operation *operation = container_of(wait, struct operation, clock_wait);
     operation->clock_waiting = false;
-    if (status != STATUS_OK) {
-        operation_end(operation, status == STATUS_CANCELLED ? STATUS_CANCELLED : STATUS_READ_ONLY);
+    if (status == STATUS_OK) {
+        write_clock(operation);
         return;
     }
-    write_clock(operation);
+    bool later = status == STATUS_OVERLOADED || status == STATUS_NO_MEMORY;
+    enum status said = later ? STATUS_OVERLOADED : STATUS_READ_ONLY;
+    operation_end(operation, status == STATUS_CANCELLED ? STATUS_CANCELLED : said);
 }
 
 static void write_clock(struct operation *operation)
@@ -176,6 +184,7 @@ static void write_clock(struct operation *operation)
     }
     operation->clock_wait.done = write_clock_done;
     operation->clock_waiting = true;
+    operation_touch(operation); /* Its deadline runs from here on: a log may take long to sync. */
     timekeeper_wait(timekeeper, &operation->clock_wait);
 }
 
