@@ -162,7 +162,7 @@ static bool fetch_full(struct operation *operation, const struct cell *newest)
     for (uint32_t index = 0; index < operation->slot_count; index++) {
         struct slot *slot = &operation->slots[index];
         bool has = slot->known && slot->found && cell_compare(&slot->header, newest) == 0;
-        if (!has || !slot_up(slot) || slot->state == SLOT_ASKED) {
+        if (!has || !slot_up(slot) || slot->state == SLOT_ASKED || slot->state == SLOT_REFUSED) {
             continue;
         }
         hope = true;
