@@ -387,6 +387,27 @@ static enum status log_load(struct group_log *log, uint64_t generation, struct g
     return status;
 }
 
+/* Its name is made durable in its parent too, or a loss of power could take all of it; also if it
+ * was there, for whoever made it may have ended before that. */
+static enum status folder_make(const struct group_log *log)
+{
+    enum status status = log->env->ops->dir_create(log->env, log->path);
+    if (status != STATUS_OK && status != STATUS_EXISTS) {
+        return status;
+    }
+    char *parent = memory_copy_string(log->path);
+    if (parent == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    char *slash = strrchr(parent, '/');
+    if (slash != NULL) {
+        slash[slash == parent ? 1 : 0] = '\0';
+    }
+    status = log->env->ops->dir_sync(log->env, slash == NULL ? "." : parent);
+    memory_free(parent);
+    return status;
+}
+
 enum status group_log_open(struct group_log *log, struct env *env, const char *path, uint32_t id,
                            struct group_state *state, struct buffer *snapshot)
 {
@@ -395,8 +416,8 @@ enum status group_log_open(struct group_log *log, struct env *env, const char *p
     if (log->path == NULL) {
         return STATUS_NO_MEMORY;
     }
-    enum status status = env->ops->dir_create(env, path);
-    if (status != STATUS_OK && status != STATUS_EXISTS) {
+    enum status status = folder_make(log);
+    if (status != STATUS_OK) {
         return status;
     }
     status = env->ops->dir_lock(env, path, &log->lock);
