@@ -85,14 +85,12 @@ static void folder_add(void *context, const char *name)
     }
 }
 
-/* Makes the folder if need be, and its name durable. */
+/* Makes the folder if need be, and its name durable: also if it is there, for whoever made it may
+ * have ended before that. */
 static enum status folder_make(struct lsm *lsm)
 {
     enum status status = lsm->env->ops->dir_create(lsm->env, lsm->path);
-    if (status == STATUS_EXISTS) {
-        return STATUS_OK;
-    }
-    if (status != STATUS_OK) {
+    if (status != STATUS_OK && status != STATUS_EXISTS) {
         return status;
     }
     char *parent = memory_copy_string(lsm->path);

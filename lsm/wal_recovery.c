@@ -159,14 +159,23 @@ static enum status segment_scan(struct wal_recovery *recovery, struct segment_sc
     return STATUS_OK;
 }
 
-/* What is visible again must be durable: the crash may have been of the process alone. */
-static enum status segment_sync(struct wal_recovery *recovery, const char *path)
+/*
+ * What is visible again must be durable: the crash may have been of the process alone. A sync is
+ * not enough: after one that failed, bytes may stand in the page cache alone and count as clean
+ * there. So what was read is written again, in place: each sector stays what it was, or becomes
+ * that.
+ */
+static enum status segment_settle(struct wal_recovery *recovery, const char *path,
+                                  struct slice bytes)
 {
     struct env *env = recovery->env;
     struct env_file *file = NULL;
     enum status status = env->ops->file_open(env, path, ENV_OPEN_WRITE, &file);
     if (status == STATUS_OK) {
-        status = env->ops->file_sync(file);
+        status = env->ops->file_write(file, 0, bytes);
+        if (status == STATUS_OK) {
+            status = env->ops->file_sync(file);
+        }
         env->ops->file_close(file);
     }
     return status;
@@ -213,7 +222,8 @@ static enum status segment_recover(struct wal_recovery *recovery, uint32_t index
         status = segment_scan(recovery, &scan);
     }
     if (status == STATUS_OK && recovery->position > position_before) {
-        status = segment_sync(recovery, path);
+        size_t used = scan.expected < bytes.size ? (size_t)scan.expected : bytes.size;
+        status = segment_settle(recovery, path, slice_make(bytes.data, used));
     }
     buffer_deinit(&bytes);
     memory_free(path);
