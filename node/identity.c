@@ -141,13 +141,10 @@ static enum status identity_make(struct env *env, const char *data_dir, uint32_t
     return STATUS_OK;
 }
 
-/* The folder's parent is synced too: otherwise a crash could take the whole folder. */
-static enum status folder_make(struct env *env, const char *data_dir)
+/* Before anything is in the folder its name is made durable: otherwise a crash could take the whole
+ * folder. Also if it was there: whoever made it may have ended before that. */
+static enum status folder_settle(struct env *env, const char *data_dir)
 {
-    enum status status = env->ops->dir_create(env, data_dir);
-    if (status != STATUS_OK) {
-        return status == STATUS_EXISTS ? STATUS_OK : status;
-    }
     char parent[IDENTITY_PATH_SIZE_MAX];
     (void)snprintf(parent, sizeof(parent), "%s", data_dir);
     char *slash = strrchr(parent, '/');
@@ -163,15 +160,18 @@ enum status identity_open(struct env *env, const char *data_dir, uint32_t id,
                           struct identity *identity)
 {
     ASSERT(id != 0);
-    enum status status = folder_make(env, data_dir);
-    if (status != STATUS_OK) {
+    enum status status = env->ops->dir_create(env, data_dir);
+    if (status != STATUS_OK && status != STATUS_EXISTS) {
         return status;
     }
     char path[IDENTITY_PATH_SIZE_MAX];
     path_in(path, data_dir, "NODE");
     status = identity_read(env, path, identity);
     if (status == STATUS_NOT_FOUND) {
-        status = identity_make(env, data_dir, id, identity);
+        status = folder_settle(env, data_dir);
+        if (status == STATUS_OK) {
+            status = identity_make(env, data_dir, id, identity);
+        }
     }
     if (status != STATUS_OK) {
         log_error(env, "identity.unreadable", "path=%s status=\"%s\"", path, status_name(status));
