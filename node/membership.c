@@ -50,6 +50,7 @@ struct membership {
     struct records_write record;
     bool recording;
     uint64_t recorded_epoch; /* Of the record being written, or last written. */
+    uint64_t durable_epoch;  /* Of the record that a restart finds, at least. */
     bool leader;
     bool stopping;
     struct group_stop group_stop;
@@ -114,6 +115,7 @@ static void record_done(struct records_write *write, enum status status)
         log_warn(membership->env, "topology.record_failed", "status=\"%s\"", status_name(status));
         return;
     }
+    membership->durable_epoch = membership->recorded_epoch;
     record_begin(membership);
 }
 
@@ -156,6 +158,7 @@ static enum status record_load(struct membership *membership)
     if (status == STATUS_OK) {
         status = topology_decode(&membership->current, cell.value);
         membership->recorded_epoch = membership->current.stamp.epoch;
+        membership->durable_epoch = membership->recorded_epoch;
     } else if (status == STATUS_NOT_FOUND) {
         status = STATUS_OK;
     }
@@ -670,6 +673,11 @@ void membership_close(struct membership *membership)
 const struct topology *membership_topology(const struct membership *membership)
 {
     return &membership->current;
+}
+
+bool membership_recorded(const struct membership *membership)
+{
+    return membership->durable_epoch >= membership->current.stamp.epoch;
 }
 
 bool membership_group_info(const struct membership *membership, struct group_info *info)

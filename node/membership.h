@@ -48,6 +48,8 @@ void membership_close(struct membership *membership);
 
 /* The struct stays where it is for the membership's life; what it holds moves on. */
 const struct topology *membership_topology(const struct membership *membership);
+/* A restart would find no older topology than that. */
+bool membership_recorded(const struct membership *membership);
 bool membership_group_info(const struct membership *membership, struct group_info *info);
 
 /* A peer says hello: STATUS_OK, or STATUS_REFUSED (another cluster, other bootstrap settings, a

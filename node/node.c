@@ -279,6 +279,9 @@ static bool may_serve(const struct node *node)
     if (topology->cluster_id == 0 || topology_member_find(topology, node->config.id) == NULL) {
         return false;
     }
+    if (!membership_recorded(node->membership)) {
+        return false; /* Else a crash could take us back behind an epoch we served. */
+    }
     int64_t wall_ms = node->env->ops->realtime_ms(node->env);
     uint64_t clock_ms = hlc_unix_ms(hlc_now(&node->timekeeper.hlc));
     return clock_ms <= (uint64_t)wall_ms + node->config.clock_lead_ms / 2;
