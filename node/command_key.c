@@ -43,19 +43,25 @@ static bool sizes_ok(struct request *request, struct slice key, struct slice val
 
 /* ------------------------------------------------------------------ reading */
 
-static void read_begin(struct request *request,
-                       void (*done)(struct coordinator_read *read, enum status status))
+static void read_at(struct request *request, enum level level,
+                    void (*done)(struct coordinator_read *read, enum status status))
 {
     if (!sizes_ok(request, key_of(request), (struct slice){0})) {
         return;
     }
     request->read = (struct coordinator_read){.keyspace = request->keyspace,
                                               .key = key_of(request),
-                                              .level = request->level,
+                                              .level = level,
                                               .timeout_ms = request->timeout_ms,
                                               .done = done,
                                               .context = request};
     coordinator_read(node_coordinator(request->server->node), &request->read);
+}
+
+static void read_begin(struct request *request,
+                       void (*done)(struct coordinator_read *read, enum status status))
+{
+    read_at(request, request->level, done);
 }
 
 /* Judges a finished read: true if `cell` is live, false if there is no such key. An error was
@@ -416,12 +422,39 @@ void command_kv_del(struct request *request)
 
 /* ------------------------------------------------------------------ expiry of what is there */
 
+static bool touch_again(struct request *request)
+{
+    if (++request->tries >= SUPERSEDED_TRIES_MAX) {
+        return false;
+    }
+    request->command->run(request);
+    return true;
+}
+
+/* After a try that met a newer value every replica is asked, for the same quorum might not hold
+ * that value again; if not all can answer, the try after that asks a quorum once more. */
+static bool touch_asks_all(const struct request *request)
+{
+    return request->tries % 2 == 1;
+}
+
+static void touch_read(struct request *request,
+                       void (*done)(struct coordinator_read *read, enum status status))
+{
+    read_at(request, touch_asks_all(request) ? LEVEL_ALL : request->level, done);
+}
+
+static bool touch_read_again(struct request *request, enum status status)
+{
+    bool failed = status != STATUS_OK && status != STATUS_NOT_FOUND;
+    return failed && touch_asks_all(request) && touch_again(request);
+}
+
 /* 1: changed; 0: nothing to change. A newer value meanwhile: read and try again. */
 static void touch_write_done(struct coordinator_write *write, enum status status)
 {
     struct request *request = write->context;
-    if (status == STATUS_SUPERSEDED && ++request->tries < SUPERSEDED_TRIES_MAX) {
-        request->command->run(request);
+    if (status == STATUS_SUPERSEDED && touch_again(request)) {
         return;
     }
     if (status != STATUS_OK) {
@@ -454,6 +487,9 @@ static void touch_write(struct request *request, const struct cell *cell, uint64
 static void persist_read_done(struct coordinator_read *read, enum status status)
 {
     struct request *request = read->context;
+    if (touch_read_again(request, status)) {
+        return;
+    }
     bool failed;
     bool live = read_live(request, status, &failed);
     if (live && read->cell.expiry_ms != 0) {
@@ -468,7 +504,7 @@ static void persist_read_done(struct coordinator_read *read, enum status status)
 
 void command_persist(struct request *request)
 {
-    read_begin(request, persist_read_done);
+    touch_read(request, persist_read_done);
 }
 
 /* Whether the condition of an EXPIRE (NX, XX, GT, LT) holds; no expiry counts as never. */
@@ -521,6 +557,9 @@ static bool expire_time(const struct request *request, uint64_t *expiry_ms, bool
 static void expire_read_done(struct coordinator_read *read, enum status status)
 {
     struct request *request = read->context;
+    if (touch_read_again(request, status)) {
+        return;
+    }
     bool failed;
     bool live = read_live(request, status, &failed);
     uint64_t expiry_ms = 0;
@@ -557,7 +596,7 @@ void command_expire(struct request *request)
         request_finish(request);
         return;
     }
-    read_begin(request, expire_read_done);
+    touch_read(request, expire_read_done);
 }
 
 void command_kv_consistency(struct request *request)
