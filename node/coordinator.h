@@ -44,6 +44,7 @@ struct coordinator_read {
      * STATUS_NOT_FOUND    no replica of the quorum holds a cell.
      * STATUS_UNAVAILABLE  too few replicas alive. STATUS_OVERLOADED. STATUS_TIMEOUT.
      * STATUS_CORRUPT, STATUS_IO  too few replicas could read. STATUS_CANCELLED: shutting down.
+     * STATUS_READ_ONLY, STATUS_NO_SPACE  too few hold the newest cell, and others take no copy.
      */
     void (*done)(struct coordinator_read *read, enum status status);
     void *context;

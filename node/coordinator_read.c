@@ -109,15 +109,23 @@ static void ask_read(struct slot *slot, bool full)
     slot_ask(slot, FRAME_READ, ask_local_read);
 }
 
-/* Asks up to `wanted` replicas more; one of all is asked in full. Returns how many it asked. */
-static uint32_t ask_more(struct operation *operation, uint32_t wanted)
+static bool full_under_way(const struct operation *operation)
 {
-    uint64_t now_ns = env_monotonic_ns(operation->coordinator->env);
-    bool full_asked = operation->have_cell;
     for (uint32_t index = 0; index < operation->slot_count; index++) {
         const struct slot *slot = &operation->slots[index];
-        full_asked = full_asked || (slot->state == SLOT_ASKED && slot->full);
+        if (slot->state == SLOT_ASKED && slot->full) {
+            return true;
+        }
     }
+    return false;
+}
+
+/* Asks up to `wanted` replicas more; one of all is asked in full, and one more if `hedge`, since
+ * the one asked in full may be the one that hangs. Returns how many it asked. */
+static uint32_t ask_more(struct operation *operation, uint32_t wanted, bool hedge)
+{
+    uint64_t now_ns = env_monotonic_ns(operation->coordinator->env);
+    bool full_asked = operation->have_cell || (!hedge && full_under_way(operation));
     uint32_t asked = 0;
     for (uint32_t index = 0; index < operation->slot_count && asked < wanted; index++) {
         struct slot *slot = &operation->slots[index];
@@ -147,18 +155,25 @@ static const struct cell *newest_of(const struct operation *operation)
     return newest;
 }
 
-/* The newest cell is known by its version only: fetch it from one that said it has it. False if
- * none of those can be asked any more. */
+/* When a read asks one more, from now on. */
+static uint64_t hedge_after(const struct operation *operation, uint64_t now_ns)
+{
+    const struct config *config = operation->coordinator->options.config;
+    return now_ns + (uint64_t)config->hedge_timeout_ms * UINT64_C(1000000);
+}
+
+/* The newest cell is known by its version only: fetch it from one that said it has it; from another
+ * of those if that takes long. False if none of them can be asked any more. */
 static bool fetch_full(struct operation *operation, const struct cell *newest)
 {
-    for (uint32_t index = 0; index < operation->slot_count; index++) {
-        const struct slot *slot = &operation->slots[index];
-        if (slot->state == SLOT_ASKED && slot->full) {
-            return true; /* Under way. */
-        }
-    }
     uint64_t now_ns = env_monotonic_ns(operation->coordinator->env);
-    bool hope = false;
+    bool hope = full_under_way(operation);
+    if (hope && now_ns < operation->hedge_ns) {
+        operation_wake(operation, operation->hedge_ns);
+        return true;
+    }
+    operation->hedge_ns = hedge_after(operation, now_ns);
+    operation_wake(operation, operation->hedge_ns);
     for (uint32_t index = 0; index < operation->slot_count; index++) {
         struct slot *slot = &operation->slots[index];
         bool has = slot->known && slot->found && cell_compare(&slot->header, newest) == 0;
@@ -224,7 +239,9 @@ static enum status read_failure(const struct operation *operation)
     for (uint32_t index = 0; index < operation->slot_count; index++) {
         const struct slot *slot = &operation->slots[index];
         if (slot->state == SLOT_REFUSED) {
-            return slot->status == STATUS_IO ? STATUS_IO : STATUS_CORRUPT;
+            bool told = slot->status == STATUS_IO || slot->status == STATUS_READ_ONLY ||
+                        slot->status == STATUS_NO_SPACE;
+            return told ? slot->status : STATUS_CORRUPT;
         }
     }
     return STATUS_UNAVAILABLE;
@@ -272,17 +289,15 @@ static bool read_judge(struct operation *operation, enum status *status)
         return judge_known(operation, status);
     }
     uint32_t wanted = known + coming < operation->needed ? operation->needed - known - coming : 0;
-    uint64_t hedge_ns = (uint64_t)coordinator->options.config->hedge_timeout_ms * UINT64_C(1000000);
-    if (operation->hedge_ns == 0) {
-        operation->hedge_ns = now_ns + hedge_ns;
-    } else if (now_ns >= operation->hedge_ns) {
-        operation->hedge_ns = now_ns + hedge_ns;
-        coordinator->options.counters->read_hedges++;
-        wanted++;
+    bool hedge = operation->hedge_ns != 0 && now_ns >= operation->hedge_ns;
+    if (operation->hedge_ns == 0 || hedge) {
+        operation->hedge_ns = hedge_after(operation, now_ns);
     }
     operation_wake(operation, operation->hedge_ns);
-    if (wanted > 0) {
-        coming += ask_more(operation, wanted);
+    if (wanted > 0 || hedge) {
+        uint32_t asked = ask_more(operation, wanted + (hedge ? 1 : 0), hedge);
+        coordinator->options.counters->read_hedges += asked > wanted;
+        coming += asked;
     }
     *status = read_failure(operation);
     return known + coming + operation_hopes(operation) < operation->needed;
