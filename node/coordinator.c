@@ -32,13 +32,16 @@ static enum slot_state answer_state(enum status status)
     case STATUS_BEHIND:
     case STATUS_OVERLOADED:
     case STATUS_UNAVAILABLE:
+    case STATUS_NO_MEMORY:
         return SLOT_OPEN;
     case STATUS_INDETERMINATE:
     case STATUS_CANCELLED:
     case STATUS_CLOSED:
+    case STATUS_TIMEOUT:
         return SLOT_LOST;
     default:
-        return SLOT_REFUSED;
+        /* What a later version may say is no refusal that we know of. */
+        return status <= STATUS_REFUSED ? SLOT_REFUSED : SLOT_LOST;
     }
 }
 
@@ -99,6 +102,7 @@ static void slot_ask_local(struct slot *slot,
     }
     if (status != STATUS_OK) {
         slot_settle(slot, status);
+        operation->changed = true;
         return;
     }
     call->coordinator = coordinator;

@@ -20,7 +20,9 @@ static void ask_local(struct slot *slot, struct replica_operation *call)
 
 static enum status write_remote(struct slot *slot, const struct frame *reply)
 {
-    return message_write_reply_decode(reply->payload, &slot->standing);
+    enum status status = message_write_reply_decode(reply->payload, &slot->standing);
+    /* An answer that cannot be read is still one to a write that was applied. */
+    return status == STATUS_OK ? STATUS_OK : STATUS_INDETERMINATE;
 }
 
 static void write_local(struct slot *slot, struct replica_operation *done)
