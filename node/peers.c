@@ -119,7 +119,7 @@ static void slot_free(struct peers *peers, struct peer_request *request)
     struct slot *slot = &peers->slots[index];
     ASSERT(slot->request == request);
     slot->request = NULL;
-    slot->generation++;
+    slot->generation += slot->generation == UINT32_MAX ? 2 : 1; /* 0 would make an id of 0. */
     slot->next_free = peers->free_slot;
     peers->free_slot = index + 1;
     request->id = 0;
