@@ -178,10 +178,12 @@ void replica_write(struct replica *replica, const struct message_write *write,
     enum status status = token_engine_split(write->engine_key, &keyspace, &token, &key);
     ASSERT(status == STATUS_OK); /* Checked where the request was decoded or made. */
     uint64_t time = write->cell.version.time;
+    /* A change of the expiry keeps its version; what its coordinator issued is the stamp. */
+    uint64_t issued_ms = hlc_unix_ms(time > write->cell.stamp ? time : write->cell.stamp);
     uint64_t clock_ms = hlc_unix_ms(hlc_now(replica->hlc));
-    if (!write->repair && hlc_unix_ms(time) > clock_ms + replica->config->clock_lead_ms) {
+    if (!write->repair && issued_ms > clock_ms + replica->config->clock_lead_ms) {
         log_warn(replica->env, "replica.clock_lead", "lead_ms=%llu node=%u",
-                 (unsigned long long)(hlc_unix_ms(time) - clock_ms), write->cell.version.node);
+                 (unsigned long long)(issued_ms - clock_ms), write->cell.version.node);
         operation->done(operation, STATUS_REFUSED);
         return;
     }

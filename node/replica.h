@@ -8,9 +8,9 @@
  *      topology waits for us to catch up elsewhere (STATUS_BEHIND); an equal epoch with another
  *      hash is refused (STATUS_REFUSED).
  *  (2) STATUS_OK to a write means that the cell, or a greater one, is durable here.
- *  (3) A new write (not a repair) whose version leads our clock by more than the configured bound
- * is STATUS_REFUSED, so that one wrong clock cannot shadow all later writes. (4) What a read
- * returns is durable: synced writes become visible only after their sync.
+ *  (3) A new write (not a repair) whose version or expiry stamp leads our clock by more than the
+ *      configured bound is STATUS_REFUSED, so that one wrong clock cannot shadow all later writes.
+ *  (4) What a read returns is durable: synced writes become visible only after their sync.
  */
 #ifndef NODE_REPLICA_H
 #define NODE_REPLICA_H
