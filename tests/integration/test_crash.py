@@ -6,7 +6,7 @@ import threading
 import time
 
 import journal
-from harness import die_with_parent
+from harness import die_with_parent, slow
 
 
 def kill_all(cluster):
@@ -85,6 +85,7 @@ def test_one_node_after_another_is_killed_and_comes_back(stage):
     journal.check(writers, cluster.nodes)
 
 
+@slow
 def test_a_node_is_killed_while_it_starts(stage):
     """Recovery itself is interrupted, again and again, at random moments."""
     cluster = stage.cluster(1, replicas=1,

@@ -7,6 +7,7 @@ import threading
 import time
 
 import journal
+from harness import slow
 from resp import Broken, Client, Failure
 
 DOWN_S = 3.0        # From a kill until new writes are refused at once.
@@ -145,6 +146,7 @@ def test_a_node_stands_still(stage):
     journal.check(writers, cluster.nodes)
 
 
+@slow
 def test_a_write_that_was_under_way_when_the_node_stood_still(stage):
     """A coordinator pauses in the middle of its writes; others go on meanwhile."""
     cluster = stage.cluster().start()
@@ -166,6 +168,7 @@ def test_a_write_that_was_under_way_when_the_node_stood_still(stage):
     journal.check(through_three + others, cluster.nodes)
 
 
+@slow
 def test_five_nodes_of_which_two_die(stage):
     cluster = stage.cluster(5, replicas=5).start()
     left = [cluster[1], cluster[2], cluster[3]]
@@ -186,6 +189,3 @@ def test_five_nodes_of_which_two_die(stage):
     cluster[5].start()
     cluster.wait_up()
     journal.check(writers, cluster.nodes)
-
-
-test_five_nodes_of_which_two_die.slow = True

@@ -4,7 +4,7 @@ import random
 import time
 
 import history
-from harness import wait_until
+from harness import slow, wait_until
 from resp import Failure
 
 KEYS = [f"shared:{index}" for index in range(6)]
@@ -130,6 +130,7 @@ def test_one_way_cuts(stage):
         print(f"# {name}: {history.tally(events)}")
 
 
+@slow
 def test_a_cut_between_two_that_both_see_the_third(stage):
     cluster, network = stage.machines(3)
     workers = history.start(cluster.nodes, KEYS, 3)
@@ -144,6 +145,7 @@ def test_a_cut_between_two_that_both_see_the_third(stage):
     print(f"# {history.tally(events)}")
 
 
+@slow
 def test_everyone_alone(stage):
     cluster, network = stage.machines(3)
     workers = history.start(cluster.nodes, KEYS, 4)
@@ -234,6 +236,7 @@ def test_five_nodes_under_a_changing_network(stage):
     assert done.get("write ok", 0) + done.get("read ok", 0) >= RATE_MIN * (ended - began), done
 
 
+@slow
 def test_topology_is_the_same_after_all(stage):
     cluster, network = stage.machines(3)
     for number in (1, 2, 3):
