@@ -49,6 +49,7 @@ struct peer_link {
     struct env_connection *connection; /* NULL once closed. */
     uint32_t peer_id;                  /* 0 until greeted. */
     uint32_t holds;
+    bool congested; /* The queue of unsent answers is over its bound. */
     uint64_t connection_number;
     struct list_node node;
 };
@@ -250,9 +251,13 @@ void peers_reply(struct peers *peers, struct peer_link *link, const struct frame
                           .status = (uint32_t)status,
                           .payload = payload};
     peers->events->fill(peers->context, &frame);
-    /* A link whose queue is full is slow to read its own answers: its side stops asking. */
     enum status sent = connection_send(peers, link->connection, &frame);
-    (void)sent;
+    link->congested = link->congested || sent == STATUS_OVERLOADED;
+}
+
+bool peers_link_congested(const struct peer_link *link)
+{
+    return link->congested;
 }
 
 /* ------------------------------------------------------------------ the outgoing side */
@@ -577,7 +582,10 @@ static void inbound_received(struct env_connection *connection, struct slice dat
 
 static void inbound_drained(struct env_connection *connection)
 {
-    (void)connection; /* Replies are never held back: the asking side bounds what it asks. */
+    struct peer_link *link = connection->user;
+    if (link != NULL) {
+        link->congested = false;
+    }
 }
 
 static void inbound_closed(struct env_connection *connection, enum status why)

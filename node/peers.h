@@ -90,6 +90,8 @@ void peers_send_raft(struct peers *peers, uint32_t id, struct slice message);
 /* Keeps the link's struct for a later reply; each hold ends with one release. */
 void peers_link_hold(struct peer_link *link);
 void peers_link_release(struct peer_link *link);
+/* Its side does not read as fast as it asks: answers with much in them should wait. */
+bool peers_link_congested(const struct peer_link *link);
 /* Answers `request` of this link; dropped if the link has closed. */
 void peers_reply(struct peers *peers, struct peer_link *link, const struct frame *request,
                  enum status status, struct slice payload);

@@ -24,7 +24,9 @@ static void reply_result(struct service_call *call, enum status status)
     struct service *service = call->service;
     struct replica_operation *operation = &call->operation;
     struct buffer payload = {0};
-    if (call->request.type == FRAME_READ && status == STATUS_OK) {
+    if (call->request.type != FRAME_WRITE && peers_link_congested(call->link)) {
+        status = STATUS_OVERLOADED; /* Above a second bound the connection would be closed. */
+    } else if (call->request.type == FRAME_READ && status == STATUS_OK) {
         struct message_read_reply reply = {
             .found = operation->found, .digest = call->digest, .cell = operation->cell};
         message_read_reply_encode(&payload, &reply);
