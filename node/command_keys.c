@@ -194,8 +194,13 @@ static bool part_again(struct request_part *part, enum status status)
 static void mget_done(struct coordinator_read *read, enum status status)
 {
     struct request_part *part = read->context;
-    struct resp_writer writer = {.to = &part->reply, .protocol = part->request->writer.protocol};
-    if (part_live(part, status)) {
+    struct request *request = part->request;
+    struct resp_writer writer = {.to = &part->reply, .protocol = request->writer.protocol};
+    bool live = part_live(part, status);
+    request->parts_size += live ? read->cell.value.size : 0;
+    if (request->parts_size > node_config(request->server->node)->request_size_max) {
+        part_failed(part, STATUS_TOO_LARGE, &read->outcome, (struct version){0}, false);
+    } else if (live) {
         resp_bulk(&writer, read->cell.value);
     } else {
         resp_null(&writer);
@@ -203,8 +208,13 @@ static void mget_done(struct coordinator_read *read, enum status status)
     part_over(part);
 }
 
+/* After a failure nothing more is read: the answer will hold no values. */
 static void mget_begin(struct request_part *part)
 {
+    if (part->request->failure != STATUS_OK) {
+        part_over(part);
+        return;
+    }
     part_read(part, mget_done);
 }
 

@@ -106,6 +106,7 @@ static void request_reset(struct request *request, struct session *session,
     request->part_looping = false;
     request->part_wrote = false;
     request->sum = 0;
+    request->parts_size = 0;
     request->tries = 0;
     request->meta = false;
     request->failure = STATUS_OK;
@@ -165,6 +166,9 @@ void request_status(struct request *request, enum status status,
         return;
     case STATUS_SUPERSEDED:
         request_error(request, "SUPERSEDED a newer value was written meanwhile");
+        return;
+    case STATUS_TOO_LARGE:
+        request_error(request, "ERR too large: over the limit on values or on one answer");
         return;
     case STATUS_REFUSED:
         request_error(request, "ERR replicas refused the write: this node's clock leads theirs");

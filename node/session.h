@@ -113,6 +113,7 @@ struct request {
     bool part_looping; /* Parts are being begun: one that ends at once does not begin others. */
     bool part_wrote;   /* A part has changed its key: a failure of the whole is no definite one. */
     int64_t sum;       /* Keys counted. */
+    uint64_t parts_size; /* Bytes of the parts' replies. */
     uint32_t tries;
     bool meta;
     enum status failure; /* The first of a part. */
