@@ -43,7 +43,7 @@ struct disk_sim_options {
     uint64_t write_ns_max;
     uint64_t sync_ns_max;
     uint64_t name_ns_max;
-    /* A planted fault: syncs of files whose name ends so do nothing and say STATUS_OK. NULL: none. */
+    /* A planted fault: syncs of files whose name ends so only say STATUS_OK. NULL: none. */
     const char *sync_skipped;
 };
 
