@@ -140,7 +140,10 @@ static void ttl_done(struct coordinator_read *read, enum status status)
     if (live && read->cell.expiry_ms == 0) {
         answer = -1;
     } else if (live) {
-        uint64_t value = read->cell.expiry_ms - (absolute ? 0 : now_ms(request));
+        /* It was live a moment ago; by now it may be past. */
+        uint64_t now = now_ms(request);
+        uint64_t left = read->cell.expiry_ms > now ? read->cell.expiry_ms - now : 0;
+        uint64_t value = absolute ? read->cell.expiry_ms : left;
         uint64_t seconds = absolute ? value / 1000 : (value + 500) / 1000;
         answer = (int64_t)(milliseconds ? value : seconds);
     }
