@@ -15,7 +15,8 @@
 #define PARTS_UNDER_WAY_MAX 128
 #define SUPERSEDED_TRIES_MAX 5
 #define SCAN_COUNT_DEFAULT 10
-#define SCAN_PAGES_MAX 64 /* Empty pages one SCAN passes before it answers with a cursor. */
+#define SCAN_PATTERN_SIZE_MAX 256 /* Times a page's bytes: the steps its matching may take. */
+#define SCAN_PAGES_MAX 64         /* Empty pages one SCAN passes before it answers with a cursor. */
 
 static struct slice part_key(const struct request_part *part)
 {
@@ -411,7 +412,7 @@ static bool scan_parse(struct request *request, struct scan_options *options)
         }
         struct slice value = request->arguments[index + 1];
         int64_t count;
-        if (argument_is(word, "match")) {
+        if (argument_is(word, "match") && value.size <= SCAN_PATTERN_SIZE_MAX) {
             options->pattern = value;
         } else if (argument_is(word, "count") && argument_integer(value, &count) && count > 0) {
             options->count =
