@@ -216,6 +216,7 @@ static void session_flush(struct session *session)
         buffer_append_slice(&session->out, buffer_slice(&request->reply));
         list_remove(&request->node);
         session->request_count--;
+        session->held_size -= request->reply.size;
         request_keep(request);
         if (session->out.size >= OUT_SIZE_MAX) {
             session_send(session);
@@ -310,6 +311,7 @@ static void request_answered(struct request *request)
     ASSERT(request->session->feeding);
     ASSERT(!request->done);
     request->done = true;
+    request->session->held_size += request->reply.size;
 }
 
 /* False: it must wait for what is under way. */
@@ -415,7 +417,8 @@ static bool feed_some(struct session *session)
     const struct config *config = node_config(server->node);
     const struct resp_limits limits = limits_of(config);
     while (!session->closing && session->in_offset < session->in.size) {
-        if (session->choked || session->request_count >= config->pipeline_max) {
+        if (session->choked || session->request_count >= config->pipeline_max ||
+            session->held_size > config->request_size_max) {
             return true;
         }
         uint8_t *bytes = session->in.data + session->in_offset;
@@ -496,6 +499,7 @@ void request_finish(struct request *request)
         request_keep(request);
         return;
     }
+    session->held_size += request->reply.size;
     if (!session->feeding) {
         session_flush(session);
         session_feed(session);

@@ -7,7 +7,8 @@
  * writes, and its answers come in the order it asked.
  * Invariants:
  *  (1) `requests` is in the order of arrival; an answer leaves only from its head.
- *  (2) At most `pipeline_max` requests are under way; then the connection is paused.
+ *  (2) At most `pipeline_max` requests are under way, and no more are started while answers of
+ *      over `request_size_max` wait for their turn; then the connection is paused.
  */
 #ifndef NODE_SESSION_H
 #define NODE_SESSION_H
@@ -59,11 +60,12 @@ struct session {
     struct buffer out; /* Answers of this turn. */
     struct list_node requests;
     uint32_t request_count;
-    bool feeding; /* Inside session_feed: answers are sent at its end. */
-    bool paused;  /* The connection is held back. */
-    bool choked;  /* The client does not read its answers. */
-    bool closing; /* Close once all is answered; no more is parsed. */
-    int protocol; /* 2 or 3 */
+    uint64_t held_size; /* Bytes of answers that wait in `requests`. */
+    bool feeding;       /* Inside session_feed: answers are sent at its end. */
+    bool paused;        /* The connection is held back. */
+    bool choked;        /* The client does not read its answers. */
+    bool closing;       /* Close once all is answered; no more is parsed. */
+    int protocol;       /* 2 or 3 */
     uint16_t keyspace;
     enum level read_level;
     enum level write_level;
