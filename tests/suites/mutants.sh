@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# mutants: the simulator's checks can fail. Each planted fault must be caught within so many seeds,
+# and a run that looks at the real clock or at an address must differ from its repetition.
+source tests/suites/common.bash
+kvsim=build/release/bin/kvsim
+suite_build release kvsim
+
+# caught NAME SEEDS
+caught() {
+    local log=$RUN_SCRATCH/$1.log rc=0
+    "$kvsim" --mutant "$1" --caught "$2" --jobs "$RUN_JOBS" >"$log" 2>&1 || rc=$?
+    if [[ $rc -eq 0 ]] && grep -qE "^$1 caught by the [0-9]+\. seed of at most $2\$" "$log"; then
+        suite_note "$(grep -E "^$1 caught" "$log")"
+        suite_pass
+    else
+        tail -n 5 "$log"
+        suite_fail "$1 is not caught within $2 seeds"
+    fi
+}
+
+# planted NAME -- every seed must be reported as one that went another way.
+planted() {
+    local log=$RUN_SCRATCH/plant-$1.log rc=0
+    "$kvsim" --first 1001 --seeds 3 --twice --plant "$1" >"$log" 2>&1 || rc=$?
+    if [[ $rc -eq 1 ]] && [[ $(grep -c 'went another way the second time' "$log") -eq 3 ]]; then
+        suite_pass
+    else
+        tail -n 5 "$log"
+        suite_fail "--plant $1 is not noticed"
+    fi
+}
+
+caught ack-early 20
+caught skip-read-repair 20
+caught skip-wal-sync 20
+planted clock
+planted address
+
+# Seeds differ from one another.
+count=20
+"$kvsim" --seeds $count --traces >"$RUN_SCRATCH/traces.log" 2>&1 || true
+different=$(sed -nE 's/^seed [0-9]+: trace ([0-9a-f]{16}),.*/\1/p' "$RUN_SCRATCH/traces.log" | sort -u | wc -l)
+if [[ $different -eq $count ]]; then
+    suite_pass
+else
+    suite_fail "$count seeds have $different traces"
+fi
+suite_end
