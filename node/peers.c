@@ -5,7 +5,8 @@
  *  (1) `pending` of a peer holds exactly its requests under way, each also in the slot table.
  *  (2) A slot's generation grows each time it is freed, so the answer to a cancelled request never
  *      finds a later one.
- *  (3) An inbound link is freed when its connection has closed and nobody holds it.
+ *  (3) An inbound link is freed when its connection has closed and nobody holds it. One that brings
+ *      nothing for twice as long as its other side would wait for us is closed: that side is gone.
  */
 #include "node/peers.h"
 
@@ -17,6 +18,7 @@
 #define RECONNECT_MS 250          /* Pause before a broken connection is tried again. */
 #define RECONNECT_REFUSED_MS 2000 /* After the other side refused us. */
 #define SILENCE_ROUNDS_MAX 25     /* Heartbeats without a word before a connection is given up. */
+#define GREETING_MS 5000          /* A stranger who has not said hello by then is closed. */
 #define SLOT_COUNT_MAX (1u << 20) /* Requests under way, over all peers. */
 #define SLOT_BITS 20
 
@@ -49,7 +51,8 @@ struct peer_link {
     struct env_connection *connection; /* NULL once closed. */
     uint32_t peer_id;                  /* 0 until greeted. */
     uint32_t holds;
-    bool congested; /* The queue of unsent answers is over its bound. */
+    bool congested;    /* The queue of unsent answers is over its bound. */
+    uint64_t heard_ns; /* When its last frame came; at first, when it was opened. */
     uint64_t connection_number;
     struct list_node node;
 };
@@ -450,12 +453,29 @@ static void peer_beat(struct peer *peer)
     buffer_deinit(&payload);
 }
 
+static void links_reap(struct peers *peers)
+{
+    uint64_t now_ns = env_monotonic_ns(peers->env);
+    uint64_t silence_ms = UINT64_C(2) * SILENCE_ROUNDS_MAX * peers->config->heartbeat_ms;
+    list_for_each (node, next, &peers->links) {
+        struct peer_link *link = container_of(node, struct peer_link, node);
+        uint64_t limit_ms = link->peer_id == 0 ? GREETING_MS : silence_ms;
+        if (link->connection != NULL && now_ns - link->heard_ns > limit_ms * UINT64_C(1000000)) {
+            log_warn(peers->env, "peer.link_silent", "peer=%u remote=%s", link->peer_id,
+                     peers->env->ops->net_remote(link->connection));
+            link->heard_ns = now_ns; /* Closing takes a while; told once. */
+            peers->env->ops->net_close(link->connection);
+        }
+    }
+}
+
 static void heartbeat_fired(struct env_timer *timer)
 {
     struct peers *peers = container_of(timer, struct peers, heartbeat);
     for (uint32_t index = 0; index < peers->count; index++) {
         peer_beat(peers->all[index]);
     }
+    links_reap(peers);
     env_timer_start_ms(peers->env, timer, peers->config->heartbeat_ms);
 }
 
@@ -492,6 +512,7 @@ static void inbound_opened(struct env_connection *connection)
     }
     link->peers = peers;
     link->connection = connection;
+    link->heard_ns = env_monotonic_ns(peers->env);
     list_append(&peers->links, &link->node);
     connection->user = link;
 }
@@ -573,6 +594,7 @@ static void inbound_received(struct env_connection *connection, struct slice dat
     }
     peers->counters->frames_in++;
     peers->counters->bytes_in += data.size;
+    link->heard_ns = env_monotonic_ns(peers->env);
     if (frame.type == FRAME_HELLO) {
         link_greet(link, &frame);
     } else {
