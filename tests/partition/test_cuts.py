@@ -145,6 +145,31 @@ def test_a_cut_between_two_that_both_see_the_third(stage):
     print(f"# {history.tally(events)}")
 
 
+def test_a_write_that_one_replica_alone_has(stage):
+    """Once a read has shown it, every later read must: read repair comes before the answer."""
+    cluster, network = stage.machines(3)
+    keys = [f"alone:{index}" for index in range(100)]
+    with cluster[3].connect(20) as client:
+        network.cut([1, 2], [3])
+        replies = client.pipeline([("KV.SET", key, "v", "DEADLINE", "800") for key in keys])
+    assert all(isinstance(reply, Failure) and reply.word == "TIMEOUT" for reply in replies), \
+        set(replies)
+    cluster[3].kill()  # What its connections still held for the others goes with it.
+    network.heal()
+    cluster[3].start()
+    cluster.wait_up(seconds=HEALED_S)
+    assert cluster[3].call("KV.GET", keys[0], "LEVEL", "one") == b"v", "node 3 lost its own log"
+    assert cluster[1].call("KV.GET", keys[-1], "LEVEL", "one") is None, "it was not alone"
+    for key in keys[:-1]:
+        for number in (3, 1, 2, 1):
+            value = cluster[number].call("GET", key)
+            assert value == b"v", f"{key} went back: node {number} says {value}"
+    # One that no read has shown may be there or not, until it is shown.
+    assert cluster[1].call("GET", keys[-1]) in (None, b"v")
+    assert cluster[3].call("GET", keys[-1]) == b"v"
+    assert cluster[1].call("GET", keys[-1]) == b"v"
+
+
 @slow
 def test_everyone_alone(stage):
     cluster, network = stage.machines(3)
