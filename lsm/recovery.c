@@ -144,11 +144,13 @@ static bool is_named(const struct manifest_state *state, const struct folder_fil
     return false;
 }
 
-/* Older than the oldest segment in use: its records are in tables, or were a tail that an earlier
- * recovery cut. It is there because the end of its name was not durable. */
+/* A segment takes records only after the edit that names it, and that edit gives out its id. So one
+ * with an id that was given out and that is not named was dropped on purpose: its records are in
+ * tables, or it held a tail that an earlier recovery cut, perhaps with older segments still in use.
+ * It is there because the end of its name was not durable. */
 static bool is_spent(const struct manifest_state *state, const struct folder_file *file)
 {
-    return state->segment_count > 0 && file->id < state->segments[0].id;
+    return file->id < state->next_file_id;
 }
 
 /* Files no manifest names must hold nothing that was ever answered. */

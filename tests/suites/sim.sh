@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# sim: the simulators over fixed seeds, and over a few seeds twice, which must give the same trace.
-# One test a seed. A simulator takes --first SEED, --seeds N and --twice, prints for a seed that
+# sim: the simulators over fixed seeds, over those of tests/sim/seeds that once found a fault, over
+# fresh ones, and over a few seeds twice, which must give the same trace. One test a seed. A simulator takes --first SEED, --seeds N and --twice, prints for a seed that
 # failed the command that shows it again, and last `N passed, N failed`.
 source tests/suites/common.bash
 case $RUN_MODE in
-quick) seeds=100 ;;
-full) seeds=500 ;;
-soak) seeds=50000 ;;
+quick) seeds=100 fresh=0 ;;
+full) seeds=500 fresh=100 ;;
+soak) seeds=50000 fresh=10000 ;;
 esac
 twice=20
+# Fresh seeds lie above all fixed ones; a failure prints the command that replays it.
+fresh_first=$((1000000 + $(date +%s) % 1000000000))
 
 # part NAME FIRST SEEDS [--twice] -- one process over a stretch of seeds.
 part() {
@@ -52,6 +54,18 @@ for name in "${programs[@]}"; do
     done
     part "$name" 1001 "$twice" --twice
     result "$name" 1001 "$twice"
-    suite_note "$name: $seeds seeds, and $twice twice, in $((SECONDS - start)) s"
+    kept=0
+    while read -r simulator seed _; do
+        [[ $simulator == "$name" ]] || continue
+        part "$name" "$seed" 1
+        result "$name" "$seed" 1
+        kept=$((kept + 1))
+    done < <(grep -v '^#' tests/sim/seeds)
+    if [[ $fresh -gt 0 ]]; then
+        part "$name" "$fresh_first" "$fresh"
+        result "$name" "$fresh_first" "$fresh"
+    fi
+    suite_note "$name: $seeds seeds, $twice twice, $kept kept, $fresh fresh from $fresh_first," \
+        "in $((SECONDS - start)) s"
 done
 suite_end
