@@ -68,7 +68,7 @@ void plan_draw(struct plan *plan, uint64_t seed, const struct plan_options *opti
         .client_count = between(&prng, 4, PLAN_CLIENT_COUNT_MAX),
         .depth_max = prng_chance(&prng, 1, 2) ? 1 : between(&prng, 2, PLAN_DEPTH_MAX),
         .key_count = between(&prng, 8, 64),
-        .value_size_max = UINT32_C(64) << between(&prng, 0, 7),
+        .value_size_max = UINT32_C(128) << between(&prng, 0, 8),
         .client_patience_ms = between(&prng, 50, 3000),
         .fault_pause_ms = between(&prng, 300, 4000),
         .fault_length_ms = between(&prng, 200, 6000),
