@@ -575,7 +575,12 @@ void config_print(const struct config *config, struct buffer *to)
             buffer_append_format(to, "%s[%s]\n", index == 0 ? "" : "\n", setting->key.section);
             section = setting->key.section;
         }
-        buffer_append_format(to, "; %s\n%s = ", setting->key.help, setting->key.key);
+        /* The node's id has no default: it stands there to be filled in. */
+        bool unset = setting->type == TYPE_U32 &&
+                     *(const uint32_t *)(const void *)((const char *)config + setting->offset) <
+                         setting->low;
+        buffer_append_format(to, "; %s\n%s%s = ", setting->key.help, unset ? "; " : "",
+                             setting->key.key);
         value_print(config, setting, to);
         buffer_append_text(to, "\n");
     }
