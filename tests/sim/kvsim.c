@@ -74,6 +74,20 @@ static void replay_print(const struct program *program, uint64_t seed)
                  program->mutant == NULL ? "" : program->mutant, program->twice ? " --twice" : "");
 }
 
+static bool runs_alike(const struct program *program, uint64_t seed, uint64_t trace)
+{
+    struct run_result again;
+    struct run_options options = program->run;
+    options.verbose = false;
+    run_seed(seed, &options, &again);
+    if (again.trace != trace) {
+        (void)printf("seed %" PRIu64 ": went another way the second time (trace %016" PRIx64
+                     ", then %016" PRIx64 ")\n",
+                     seed, trace, again.trace);
+    }
+    return again.trace == trace;
+}
+
 /* In a child; the exit code tells. */
 static int seed_run(const struct program *program, uint64_t seed)
 {
@@ -88,21 +102,12 @@ static int seed_run(const struct program *program, uint64_t seed)
     if (!result.passed) {
         (void)printf("seed %" PRIu64 ": %s (trace %016" PRIx64 ")\n", seed, result.violation,
                      result.trace);
-        return EXIT_BROKEN;
     }
-    if (program->twice) {
-        struct run_result again;
-        struct run_options options = program->run;
-        options.verbose = false;
-        run_seed(seed, &options, &again);
-        if (again.trace != result.trace) {
-            (void)printf("seed %" PRIu64 ": went another way the second time (trace %016" PRIx64
-                         ", then %016" PRIx64 ")\n",
-                         seed, result.trace, again.trace);
-            return EXIT_OTHER_WAY;
-        }
+    /* Also one that failed: whether it can be shown again is the first thing to know of it. */
+    if (program->twice && !runs_alike(program, seed, result.trace)) {
+        return EXIT_OTHER_WAY;
     }
-    return 0;
+    return result.passed ? 0 : EXIT_BROKEN;
 }
 
 /* ------------------------------------------------------------------ many */

@@ -30,9 +30,9 @@ planted() {
     fi
 }
 
-caught ack-early 20
-caught skip-read-repair 20
-caught skip-wal-sync 20
+caught ack-early 60
+caught skip-read-repair 40
+caught skip-wal-sync 40
 planted clock
 planted address
 
