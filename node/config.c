@@ -36,6 +36,7 @@ struct setting {
 #define AT(field) offsetof(struct config, field)
 #define CAPACITY(field) 0, sizeof(((struct config *)NULL)->field)
 #define GIB (UINT64_C(1) << 30)
+STATIC_ASSERT(INI_MAX_LINE == CONFIG_INI_LINE_SIZE, "inih reads lines as long as config.h says");
 
 static const struct setting settings[] = {
     {{"node", "id", "id", "N", "This node's number, 1 and above; fixed for the life of its data."},
@@ -465,9 +466,29 @@ static int parse_pair(void *context, const char *section, const char *key, const
     return parse->status == STATUS_OK;
 }
 
+/* The number of the first line that inih would cut in two; 0: none. */
+static uint32_t line_too_long(const char *text)
+{
+    for (uint32_t line = 1; *text != '\0'; line++) {
+        size_t size = strcspn(text, "\n");
+        if (size > CONFIG_LINE_SIZE_MAX) {
+            return line;
+        }
+        text += size;
+        text += *text == '\n';
+    }
+    return 0;
+}
+
 enum status config_parse(struct config *config, const char *text, const char *name,
                          struct buffer *message)
 {
+    uint32_t long_line = line_too_long(text);
+    if (long_line > 0) {
+        buffer_append_format(message, "%s: line %" PRIu32 " has more than %d bytes", name,
+                             long_line, CONFIG_LINE_SIZE_MAX);
+        return STATUS_INVALID;
+    }
     struct parse parse = {.config = config, .name = name, .message = message};
     int line = ini_parse_string(text, parse_pair, &parse);
     if (parse.status != STATUS_OK) {

@@ -79,7 +79,10 @@ void config_defaults(struct config *config);
  * "KV_CLUSTER_REPLICAS", "kvnode.conf:12"). */
 MUST_USE enum status config_set(struct config *config, const char *section, const char *key,
                                 const char *value, const char *source, struct buffer *message);
-/* A whole INI text; `name` is its file name, for messages. Stops at the first error. */
+#define CONFIG_INI_LINE_SIZE 200 /* What inih reads a line into, with its newline and end. */
+#define CONFIG_LINE_SIZE_MAX (CONFIG_INI_LINE_SIZE - 2)
+/* A whole INI text; `name` is its file name, for messages. Stops at the first error; a line above
+ * CONFIG_LINE_SIZE_MAX is one (long lists fit in flags and variables). */
 MUST_USE enum status config_parse(struct config *config, const char *text, const char *name,
                                   struct buffer *message);
 /* Takes every KV_SECTION_KEY that `lookup` has a value for. */

@@ -168,3 +168,28 @@ Test(config, variables_are_named_by_section_and_key)
     cr_expect(config_variable_known("KV_CLUSTER_REPLICAS"));
     cr_expect_not(config_variable_known("KV_CLUSTER_REPLICA"));
 }
+
+/* inih would cut it in two: a list of a dozen nodes lost its end, or the rest read as a key. */
+Test(config, a_line_too_long_is_named_and_none_is_cut)
+{
+    char text[CONFIG_LINE_SIZE_MAX + 32];
+    static const char start[] = "[node]\ndata_dir = ";
+    static const char field[] = "data_dir = ";
+    struct config config;
+    for (size_t size = CONFIG_LINE_SIZE_MAX - 2; size <= CONFIG_LINE_SIZE_MAX + 1; size++) {
+        size_t value_size = size - (sizeof(field) - 1);
+        memcpy(text, start, sizeof(start) - 1);
+        memset(text + sizeof(start) - 1, 'a', value_size);
+        memcpy(text + sizeof(start) - 1 + value_size, "\n", 2);
+        config_defaults(&config);
+        buffer_clear(&message);
+        enum status status = config_parse(&config, text, "x.conf", &message);
+        if (size <= CONFIG_LINE_SIZE_MAX) {
+            cr_expect_eq(status, STATUS_OK, "a line of %zu", size);
+            cr_expect_eq(strlen(config.data_dir), value_size, "a line of %zu", size);
+        } else {
+            cr_expect_eq(status, STATUS_INVALID, "a line of %zu", size);
+            cr_expect_str_eq(text_of(&message), "x.conf: line 2 has more than 198 bytes");
+        }
+    }
+}
