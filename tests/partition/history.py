@@ -105,7 +105,9 @@ class Worker(threading.Thread):
 
 
 def start(nodes, keys, seed, each=2):
-    workers = [Worker(node, f"{node.number}.{index}", keys, seed * 1000 + node.number * 10 + index)
+    """The seed is part of every value: workers of another seed never write the same."""
+    workers = [Worker(node, f"{seed}.{node.number}.{index}", keys,
+                      seed * 1000 + node.number * 10 + index)
                for node in nodes for index in range(each)]
     for worker in workers:
         worker.start()
