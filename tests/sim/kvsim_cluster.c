@@ -15,7 +15,6 @@
 /* An operation may outlive its deadline by this: timers fire in virtual time, so it is generous. */
 #define OPERATION_SLACK_MS 200
 #define STOP_SLACK_MS 10000
-#define CLOCK_SLACK_MS 2000
 
 static void node_start_due(void *context);
 
@@ -273,6 +272,8 @@ void cluster_after_event(struct cluster *cluster, struct world_node *host)
     if (!cluster_node_runs(node) || node->state == NODE_OPENING || node->state == NODE_FAILED) {
         return;
     }
+    uint64_t now_ms = node_now_ms(node->node);
+    cluster->clock_ms_max = now_ms > cluster->clock_ms_max ? now_ms : cluster->clock_ms_max;
     topology_observe(node);
     restart_observe(node);
     operations_observe(node);
@@ -326,17 +327,9 @@ void cluster_quiet(struct cluster *cluster)
     }
 }
 
-uint64_t cluster_clock_ms_max(struct cluster *cluster)
+uint64_t cluster_clock_ms_max(const struct cluster *cluster)
 {
-    uint64_t greatest = 0;
-    for (uint32_t index = 0; index < cluster->count; index++) {
-        const struct cluster_node *node = &cluster->nodes[index];
-        if (world_node_alive(node->host) && node->node != NULL) {
-            uint64_t now_ms = node_now_ms(node->node);
-            greatest = now_ms > greatest ? now_ms : greatest;
-        }
-    }
-    return greatest + CLOCK_SLACK_MS;
+    return cluster->clock_ms_max;
 }
 
 /* ------------------------------------------------------------------ the end */

@@ -48,6 +48,7 @@ struct cluster {
     struct cluster_node nodes[PLAN_NODE_COUNT_MAX];
     bool quiet; /* Dead nodes are started at once. */
     bool over;  /* Dead nodes stay dead. */
+    uint64_t clock_ms_max;
     /* What was seen of each epoch, for (1). */
     struct {
         uint64_t cluster_id;
@@ -78,8 +79,8 @@ void cluster_quiet(struct cluster *cluster);
 bool cluster_converged(struct cluster *cluster, char *why, size_t size);
 /* No operation of a client is under way on any node. */
 bool cluster_idle(const struct cluster *cluster);
-/* The greatest that any clock of a node shows. */
-uint64_t cluster_clock_ms_max(struct cluster *cluster);
+/* The greatest that the clock of any node has shown, also of one that is dead. */
+uint64_t cluster_clock_ms_max(const struct cluster *cluster);
 /* Begins to stop all nodes for good. */
 void cluster_end(struct cluster *cluster);
 bool cluster_ended(const struct cluster *cluster);
