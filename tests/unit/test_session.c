@@ -45,8 +45,9 @@ Test(session, a_client_that_leaves_takes_nothing_with_it)
     fixture_start(SEED, 3);
     for (uint32_t round = 0; round < 20; round++) {
         fixture_connect(1 + round % 3);
-        fixture_send(slice_text("SET a 1\r\nGET a\r\nMSET b 2 c 3\r\nMGET a b c\r\nSCAN 0\r\n"
-                                "EXPIRE a 100\r\nDEL a b c\r\nSET a"));
+        fixture_send(
+            slice_text("SET a 1\r\nPING\r\nGET a\r\nMSET b 2 c 3\r\nMGET a b c\r\nSCAN 0\r\n"
+                       "EXPIRE a 100\r\nDEL a b c\r\nSET a"));
         if (round % 2 == 0) {
             world_run_until(fixture.world, world_now_ns(fixture.world) + round * FIXTURE_MS / 4);
         }
