@@ -336,6 +336,12 @@ void operation_slots(struct operation *operation, const struct ring_replicas *re
     operation->needed = level_needed(operation->level, replicas->count);
 }
 
+void operation_charge(struct operation *operation, uint64_t size)
+{
+    operation->charge += size;
+    operation->coordinator->options.counters->inflight_size += size;
+}
+
 void operation_touch(struct operation *operation)
 {
     operation->changed = true;

@@ -121,6 +121,8 @@ MUST_USE struct operation *operation_begin(struct coordinator *coordinator,
                                            const struct operation_kind *kind,
                                            const struct operation_terms *terms, enum status *why);
 void operation_slots(struct operation *operation, const struct ring_replicas *replicas);
+/* Counts bytes that the operation came to hold; given back at its end. */
+void operation_charge(struct operation *operation, uint64_t size);
 /* Judges until nothing changes; may end, and so free, the operation. */
 void operation_touch(struct operation *operation);
 /* Gives up what is still asked, calls kind->finish, and frees. Not while judging. */

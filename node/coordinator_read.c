@@ -44,6 +44,7 @@ static enum status cell_keep(struct operation *operation, const struct cell *cel
     if (buffer_status(&operation->value) != STATUS_OK) {
         return STATUS_NO_MEMORY;
     }
+    operation_charge(operation, cell->value.size);
     operation->cell = *cell;
     operation->cell.window = (struct slice){0}; /* Of strong keyspaces only. */
     operation->cell.value = buffer_slice(&operation->value);
@@ -205,6 +206,15 @@ static bool repair(struct operation *operation, uint32_t holders)
         const struct slot *slot = &operation->slots[index];
         coming += slot->state == SLOT_ASKED && slot->repairing;
     }
+    /* A copy that hangs, say with a peer that was just cut off, is joined by one to another. */
+    uint32_t aim = operation->needed;
+    if (coming == 0) {
+        operation->hedge_ns = hedge_after(operation, now_ns);
+    } else if (now_ns >= operation->hedge_ns) {
+        operation->hedge_ns = hedge_after(operation, now_ns);
+        aim += coming;
+    }
+    operation_wake(operation, operation->hedge_ns);
     struct message_write message = {.repair = true,
                                     .engine_key = buffer_slice(&operation->engine_key),
                                     .cell = operation->cell};
@@ -218,7 +228,7 @@ static bool repair(struct operation *operation, uint32_t holders)
             continue;
         }
         hopes++;
-        if (holders + coming >= operation->needed || slot->state == SLOT_ASKED) {
+        if (holders + coming >= aim || slot->state == SLOT_ASKED) {
             continue;
         }
         if (slot->state == SLOT_OPEN && slot->open_ns > now_ns) {
