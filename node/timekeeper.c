@@ -3,7 +3,11 @@
 
 #include "base/log.h"
 
-static const uint64_t margin = (uint64_t)TIMEKEEPER_MARGIN_MS << HLC_COUNTER_BITS;
+static uint64_t margin_of(const struct timekeeper *timekeeper)
+{
+    uint64_t margin_ms = TIMEKEEPER_MARGIN_MS + 2 * timekeeper->raise_took_ms;
+    return hlc_make(margin_ms < TIMEKEEPER_MARGIN_MS_MAX ? margin_ms : TIMEKEEPER_MARGIN_MS_MAX);
+}
 
 static void waiting_finish(struct timekeeper *timekeeper, enum status status)
 {
@@ -25,6 +29,7 @@ static void raise_done(struct records_write *write, enum status status)
     struct timekeeper *timekeeper = container_of(write, struct timekeeper, write);
     uint64_t mark = timekeeper->raising_to;
     timekeeper->raising_to = 0;
+    timekeeper->raise_took_ms = env_monotonic_ms(timekeeper->hlc.env) - timekeeper->raise_began_ms;
     if (status == STATUS_OK) {
         hlc_raise_limit(&timekeeper->hlc, mark);
     } else {
@@ -39,7 +44,8 @@ static enum status raise_begin(struct timekeeper *timekeeper)
     if (timekeeper->raising_to != 0 || timekeeper->closed) {
         return STATUS_OK;
     }
-    uint64_t mark = hlc_now(&timekeeper->hlc) + margin;
+    uint64_t mark = hlc_now(&timekeeper->hlc) + margin_of(timekeeper);
+    timekeeper->raise_began_ms = env_monotonic_ms(timekeeper->hlc.env);
     timekeeper->write.done = raise_done;
     enum status status =
         records_put(timekeeper->lsm, RECORDS_CLOCK, 0, (struct version){.time = mark, .node = 1},
@@ -69,7 +75,7 @@ enum status timekeeper_open(struct timekeeper *timekeeper, struct env *env, stru
 enum status timekeeper_issue(struct timekeeper *timekeeper, uint64_t *time)
 {
     enum status status = hlc_issue(&timekeeper->hlc, time);
-    if (status == STATUS_OK && *time + margin / 2 > timekeeper->hlc.limit) {
+    if (status == STATUS_OK && *time + margin_of(timekeeper) / 2 > timekeeper->hlc.limit) {
         /* A refusal here costs nothing yet: the next issue asks again. */
         enum status raised = raise_begin(timekeeper);
         (void)raised;

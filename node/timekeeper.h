@@ -17,15 +17,20 @@
 #include "lsm/lsm.h"
 #include "node/records.h"
 
-/* A crash costs at most this much of the future: peers tolerate it as clock lead. */
+/* A crash costs this much of the future, which a restarted node waits out before it serves; twice
+ * the time that writing the last mark took comes on top, up to the second bound, or a log that
+ * syncs slower than the margin would have every mark overtaken before it is durable. */
 #define TIMEKEEPER_MARGIN_MS 1000
+#define TIMEKEEPER_MARGIN_MS_MAX 10000
 
 struct timekeeper {
     struct hlc hlc;
     struct lsm *lsm;
     struct list_node waiting; /* Of timekeeper_wait. */
     struct records_write write;
-    uint64_t raising_to; /* The mark being written; 0: none. */
+    uint64_t raising_to;     /* The mark being written; 0: none. */
+    uint64_t raise_began_ms; /* Monotonic. */
+    uint64_t raise_took_ms;  /* The last one. */
     bool closed;
 };
 

@@ -182,3 +182,23 @@ Test(session, the_values_of_one_answer_are_bounded)
     fixture_expect_line("*1\r\n$50000\r\n");
     fixture_stop();
 }
+
+/* The clock's mark is a second ahead: it was overtaken before it was durable, each time, and no
+ * write ever got a version. */
+Test(session, a_log_slower_than_the_margin_of_the_clock_takes_writes)
+{
+    fixture_defaults();
+    fixture_start(SEED, 1);
+    fixture_pass(3000); /* Idle: the mark is behind the clock. */
+    struct disk_faults *faults = disk_sim_faults(world_node_disk(fixture.nodes[0].host));
+    faults->slow_ppm = 1000000;
+    faults->slow_ns = 700 * FIXTURE_MS; /* A group is a write and a sync. */
+    fixture_connect(1);
+    request("SET a 1");
+    fixture_pass(6000); /* The first may be given up while the margin is found. */
+    fixture.reply_size = 0;
+    request("SET a 2");
+    fixture_expect("+OK\r\n");
+    *faults = (struct disk_faults){0};
+    fixture_stop();
+}
