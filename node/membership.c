@@ -198,6 +198,11 @@ static enum status adopt(struct membership *membership, const struct topology *t
                   (unsigned long long)topology->cluster_id);
         return STATUS_REFUSED;
     }
+    if (current->cluster_id != 0 && current->range_count != topology->range_count) {
+        log_error(membership->env, "topology.other_ranges", "ours=%u theirs=%u",
+                  current->range_count, topology->range_count);
+        return STATUS_REFUSED; /* It is fixed at bootstrap, and replicas count on that. */
+    }
     struct topology copy;
     topology_init(&copy);
     enum status status = topology_copy(&copy, topology);
