@@ -296,6 +296,10 @@ static enum status context_open(struct admin *admin, const char *text)
         .uid = -1,
         .options = LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND,
     };
+    /* With IPv6 allowed, libwebsockets takes an IPv4 address for "every address". */
+    if (strchr(admin->host, ':') == NULL) {
+        info.options |= LWS_SERVER_OPTION_DISABLE_IPV6;
+    }
     admin->context = lws_create_context(&info);
     return admin->context == NULL ? STATUS_EXISTS : STATUS_OK;
 }

@@ -134,6 +134,18 @@ def test_readyz_before_the_cluster_exists(stage):
     assert cluster[1].call("SET", "a", "b") == "OK"
 
 
+def test_ports_listen_at_their_address_alone(stage):
+    """127.0.0.2 is this machine too: who listens at every address answers there."""
+    node = stage.shared()[1]
+    for port in (node.client_port, node.peer_port, node.admin_port):
+        socket.create_connection(("127.0.0.1", port), 5).close()
+        try:
+            socket.create_connection(("127.0.0.2", port), 5).close()
+        except ConnectionRefusedError:
+            continue
+        raise AssertionError(f"port {port} answers at 127.0.0.2")
+
+
 def test_odd_requests(stage):
     node = stage.shared()[3]
     for data in (b"\r\n\r\n", b"GET\r\n\r\n", b"\x00\xff" * 500, b"GET " + b"/x" * 9000 + b" HTTP/1.1\r\n\r\n",
