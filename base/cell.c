@@ -74,7 +74,11 @@ int cell_compare(const struct cell *a, const struct cell *b)
     if (a->stamp != b->stamp) {
         return a->stamp < b->stamp ? -1 : 1;
     }
-    return kind_rank(a->kind) - kind_rank(b->kind);
+    int kinds = kind_rank(a->kind) - kind_rank(b->kind);
+    if (kinds != 0) {
+        return kinds;
+    }
+    return (a->expiry_ms > b->expiry_ms) - (a->expiry_ms < b->expiry_ms);
 }
 
 bool cell_is_live(const struct cell *cell, uint64_t now_ms)

@@ -5,8 +5,9 @@
  * wins, everywhere and always, so merging is idempotent and its order never matters.
  * Invariants:
  *  (1) A version is never used for two different values.
- *  (2) cell_compare() is a total order on (version, stamp, kind): greater version, then greater
- *      expiry stamp, then a delete. Two cells equal in all three hold the same bytes.
+ *  (2) cell_compare() is a total order on (version, stamp, kind, expiry): greater version, then
+ *      greater expiry stamp, then a delete, then the later expiry (two nodes may stamp in the same
+ *      instant). Two cells equal in all four hold the same bytes.
  * The encoding is docs/formats/cell.md.
  */
 #ifndef BASE_CELL_H

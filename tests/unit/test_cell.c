@@ -45,8 +45,8 @@ Test(cell, compare_is_a_total_order)
         if (cell_compare(&a, &b) <= 0 && cell_compare(&b, &c) <= 0) {
             cr_assert_leq(cell_compare(&a, &c), 0, "round %d", round);
         }
-        bool same =
-            version_compare(a.version, b.version) == 0 && a.stamp == b.stamp && a.kind == b.kind;
+        bool same = version_compare(a.version, b.version) == 0 && a.stamp == b.stamp &&
+                    a.kind == b.kind && a.expiry_ms == b.expiry_ms;
         cr_assert_eq(cell_compare(&a, &b) == 0, same, "round %d", round);
     }
 }
@@ -68,6 +68,18 @@ Test(cell, version_then_stamp_then_delete_decide)
     cr_assert_gt(cell_compare(&low, &high), 0);
     high.kind = CELL_PROMISE;
     cr_assert_gt(cell_compare(&low, &high), 0);
+}
+
+Test(cell, of_expiries_stamped_in_one_instant_by_two_nodes_one_wins)
+{
+    struct cell sooner = {.version = {.time = 5, .node = 1}, .stamp = 9, .expiry_ms = 100};
+    struct cell later = sooner;
+    later.expiry_ms = 200;
+    struct cell never = sooner;
+    never.expiry_ms = 0;
+    cr_expect_lt(cell_compare(&sooner, &later), 0);
+    cr_expect_gt(cell_compare(&later, &sooner), 0);
+    cr_expect_lt(cell_compare(&never, &sooner), 0);
 }
 
 Test(cell, live_is_a_value_before_its_expiry)
