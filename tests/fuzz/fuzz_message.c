@@ -148,7 +148,8 @@ static void page_check(struct slice bytes)
     enum status status;
     while ((status = message_scan_cursor_next(&cursor, &entry)) == STATUS_OK) {
         engine_key_check(entry.engine_key);
-        ASSERT(++count <= bytes.size);
+        count++;
+        ASSERT(count <= bytes.size);
     }
     ASSERT(status == STATUS_NOT_FOUND || status == STATUS_CORRUPT);
 }
