@@ -150,6 +150,12 @@ enum kv_outcome kv_delete(struct kv_client *client, struct slice key, struct kv_
 static enum kv_outcome view_failed(struct kv_result *result, enum status status)
 {
     result->outcome = KV_FAILED;
+    if (status == STATUS_UNAVAILABLE) {
+        result->reason = KV_REASON_LOADING;
+        (void)snprintf(result->message, sizeof(result->message),
+                       "there is no cluster yet: it begins once all nodes of --bootstrap have met");
+        return KV_FAILED;
+    }
     result->reason = status == STATUS_NO_MEMORY ? KV_REASON_NO_MEMORY : KV_REASON_PROTOCOL;
     (void)snprintf(result->message, sizeof(result->message), "the answer is %s",
                    status_name(status));
@@ -165,7 +171,12 @@ enum kv_outcome kv_ring(struct kv_client *client, const struct kv_ring **ring,
         return result->outcome;
     }
     if (!client->ring_known) {
-        return view_failed(result, STATUS_CORRUPT);
+        struct kv_ring none;
+        enum status status = topology_view_ring(result->value, &none);
+        if (status == STATUS_OK) {
+            topology_view_ring_free(&none);
+        }
+        return view_failed(result, status == STATUS_OK ? STATUS_CORRUPT : status);
     }
     *ring = &client->ring;
     return KV_OK;

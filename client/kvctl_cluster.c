@@ -101,6 +101,12 @@ static enum kvctl_exit status_rows(struct kvctl *kvctl, const struct kv_status *
     return output_print(kvctl, &rows);
 }
 
+static void seen_by_print(const struct kv_status *status)
+{
+    (void)printf("as seen by node %" PRIu32 " (%s, version %s, raft %s of term %" PRIu64 ")\n\n",
+                 status->id, status->state, status->version, status->raft_role, status->raft_term);
+}
+
 /* The summary above the table, which needs the ring. */
 static void summary_print(const struct kv_ring *ring, const struct kv_status *status)
 {
@@ -112,11 +118,10 @@ static void summary_print(const struct kv_ring *ring, const struct kv_status *st
     const struct tolerance tolerance = tolerance_of(ring, status);
     tolerance_print(ring, &tolerance);
     (void)printf("cluster %016" PRIx64 ", epoch %" PRIu64 ", %" PRIu32 " of %" PRIu32
-                 " nodes up, %" PRIu32 " replicas, %s keys\n"
-                 "as seen by node %" PRIu32 " (%s, version %s, raft %s of term %" PRIu64 ")\n\n",
+                 " nodes up, %" PRIu32 " replicas, about %s keys\n",
                  status->cluster_id, status->epoch, up, ring->member_count, status->replica_count,
-                 output_count(status->key_count, count), status->id, status->state, status->version,
-                 status->raft_role, status->raft_term);
+                 output_count(status->key_count, count));
+    seen_by_print(status);
 }
 
 static enum kvctl_exit status_run(struct kvctl *kvctl, struct kv_status *status)
@@ -129,7 +134,10 @@ static enum kvctl_exit status_run(struct kvctl *kvctl, struct kv_status *status)
     if (kvctl->output == KVCTL_JSON || kvctl->output == KVCTL_RAW) {
         return json_pass(result.value);
     }
-    if (kvctl->output == KVCTL_TABLE) {
+    if (kvctl->output == KVCTL_TABLE && status->epoch == 0) {
+        (void)printf("NO CLUSTER YET: it begins once all nodes of --bootstrap have met\n");
+        seen_by_print(status);
+    } else if (kvctl->output == KVCTL_TABLE) {
         if (kv_ring(kvctl->client, &ring, &result) != KV_OK) {
             return kvctl_judge(&result, "status");
         }

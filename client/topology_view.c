@@ -215,7 +215,9 @@ enum status topology_view_ring(struct slice json, struct kv_ring *ring)
         field_hex64(root, "epoch_hash", &ring->epoch_hash) &&
         field_u32(root, "replica_count", KV_REPLICA_COUNT_MAX, &ring->replica_count) &&
         keyspaces_read(root, ring)) {
-        status = members_read(root, ring);
+        const json_t *members = json_object_get(root, "members");
+        bool none = ring->epoch == 0 && json_is_array(members) && json_array_size(members) == 0;
+        status = none ? STATUS_UNAVAILABLE : members_read(root, ring);
     }
     if (status == STATUS_OK) {
         status = ranges_read(root, ring);

@@ -10,7 +10,8 @@
 
 #include "client/client.h"
 
-/* Each: STATUS_CORRUPT if it is not what such an answer must be, STATUS_NO_MEMORY. */
+/* Each: STATUS_CORRUPT if it is not what such an answer must be, STATUS_NO_MEMORY. The ring:
+ * STATUS_UNAVAILABLE if the answer says that there is no cluster yet. */
 MUST_USE enum status topology_view_ring(struct slice json, struct kv_ring *ring);
 void topology_view_ring_free(struct kv_ring *ring); /* Also of a zeroed one. */
 MUST_USE enum status topology_view_status(struct slice json, struct kv_status *status);

@@ -53,6 +53,17 @@ Test(topology_view, a_ring_cut_anywhere_is_corrupt)
     }
 }
 
+Test(topology_view, a_ring_without_members_is_that_of_no_cluster)
+{
+    struct kv_ring ring;
+    cr_assert_eq(topology_view_ring(
+                     slice_text("{\"cluster_id\":\"0000000000000000\",\"epoch\":0,\"generation\":0,"
+                                "\"epoch_hash\":\"0000000000000000\",\"replica_count\":0,"
+                                "\"range_count\":0,\"keyspaces\":[],\"members\":[],\"ranges\":[]}"),
+                     &ring),
+                 STATUS_UNAVAILABLE);
+}
+
 /* The ring with the first `from` in it replaced. */
 static enum status ring_with(const char *from, const char *to)
 {
