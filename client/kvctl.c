@@ -243,6 +243,43 @@ static const struct kvctl_command *command_find(int count, char *const *words, i
     return NULL;
 }
 
+/* Whether a command begins with these words and goes on. */
+static bool is_begun(const char *name, int count, char *const *words)
+{
+    for (int index = 0; index < count; index++) {
+        size_t size = strlen(words[index]);
+        if (size == 0 || strncmp(name, words[index], size) != 0 || name[size] != ' ') {
+            return false;
+        }
+        name += size + 1;
+    }
+    return count > 0;
+}
+
+/* Shows the commands that begin with as many of the words as any does. */
+static enum kvctl_exit command_unknown(int count, char *const *words)
+{
+    int begun = 0; /* Words that commands begin with. */
+    for (size_t index = 0; index < kvctl_command_count; index++) {
+        while (begun < count && is_begun(kvctl_commands[index].name, begun + 1, words)) {
+            begun++;
+        }
+    }
+    if (begun == 0) {
+        kvctl_complain("no such command: %s; see kvctl help", words[0]);
+        return KVCTL_USAGE;
+    }
+    kvctl_complain("no such command; there are:");
+    for (size_t index = 0; index < kvctl_command_count; index++) {
+        if (is_begun(kvctl_commands[index].name, begun, words)) {
+            (void)fprintf(stderr, "  kvctl %s%s%s\n", kvctl_commands[index].name,
+                          kvctl_commands[index].operands[0] != '\0' ? " " : "",
+                          kvctl_commands[index].operands);
+        }
+    }
+    return KVCTL_USAGE;
+}
+
 enum kvctl_exit command_help(struct kvctl *kvctl)
 {
     int used;
@@ -260,8 +297,7 @@ enum kvctl_exit command_help(struct kvctl *kvctl)
         kvctl_help_command(command);
         return KVCTL_OK;
     }
-    kvctl_complain("help: no such command: %s", kvctl->operands[0]);
-    return KVCTL_USAGE;
+    return command_unknown(kvctl->operand_count, kvctl->operands);
 }
 
 enum kvctl_exit command_version(struct kvctl *kvctl)
@@ -273,6 +309,10 @@ enum kvctl_exit command_version(struct kvctl *kvctl)
 static enum kvctl_exit command_run(struct kvctl *kvctl, int argc, char **argv)
 {
     int next;
+    char *program = argv[0];
+    if (argc > 1 && strcmp(argv[1], "--version") == 0) {
+        return command_version(kvctl);
+    }
     /* In front of the command only what every command may take. */
     if (!options_read(kvctl, argc, argv, OPTIONS_COMMON | OPTION_BIT(OPTION_LEVEL), true, &next)) {
         return KVCTL_USAGE;
@@ -289,13 +329,12 @@ static enum kvctl_exit command_run(struct kvctl *kvctl, int argc, char **argv)
     int used;
     kvctl->command = command_find(argc - next, argv + next, &used);
     if (kvctl->command == NULL) {
-        kvctl_complain("no such command: %s%s%s; see kvctl help", argv[next],
-                       next + 1 < argc ? " " : "", next + 1 < argc ? argv[next + 1] : "");
-        return KVCTL_USAGE;
+        return command_unknown(argc - next, argv + next);
     }
     next += used - 1;
     argc -= next;
     argv += next;
+    argv[0] = program; /* Whom getopt_long() names when it complains. */
     if (!options_read(kvctl, argc, argv, kvctl->command->options, false, &next)) {
         kvctl_complain("see kvctl help %s", kvctl->command->name);
         return KVCTL_USAGE;

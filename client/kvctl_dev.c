@@ -88,7 +88,8 @@ static bool dir_find(const struct kvctl *kvctl, bool make, struct cluster *clust
         return false;
     }
     if (realpath(dir, cluster->dir) == NULL) {
-        kvctl_complain("%s: %s", dir, strerror(errno));
+        kvctl_complain("%s: %s; --dir or KVCTL_DEV_DIR says where the cluster is", dir,
+                       strerror(errno));
         return false;
     }
     return true;

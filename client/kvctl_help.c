@@ -87,7 +87,8 @@ void kvctl_help_general(void)
 
 void kvctl_help_command(const struct kvctl_command *command)
 {
-    (void)printf("usage: kvctl %s [OPTION...] %s\n\n", command->name, command->operands);
+    (void)printf("usage: kvctl %s [OPTION...]%s%s\n\n", command->name,
+                 command->operands[0] != '\0' ? " " : "", command->operands);
     text_print(command->summary, 2);
     text_print(command->details, 2);
     (void)printf("\noptions:\n");

@@ -9,7 +9,7 @@ const struct kvctl_option kvctl_options[OPTION_COUNT] = {
     [OPTION_ENDPOINTS] = {"endpoints", 'e', "HOST:PORT,...",
                           "Nodes to begin with [$KV_ENDPOINTS, else 127.0.0.1:7400]."},
     [OPTION_OUTPUT] = {"output", 'o', "FORM", "table, json, tsv or raw [table]."},
-    [OPTION_TIMEOUT] = {"timeout", 't', "MS", "Of one try [3000]."},
+    [OPTION_TIMEOUT] = {"timeout", 't', "MS", "Of one try [3000; dev cluster: in all, 60000]."},
     [OPTION_NO_ROUTING] = {"no-routing", 0, NULL, "Speak to the endpoints alone."},
     [OPTION_HELP] = {"help", 'h', NULL, "Show help of the command."},
     [OPTION_LEVEL] = {"level", 'l', "LEVEL", "one, quorum or all [as the nodes are configured]."},

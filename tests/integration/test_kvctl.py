@@ -55,9 +55,13 @@ def test_usage(stage):
                 ("get", "a", "-e", "no port"), ("get", "a", "-o", "xml")):
         kvctl(*bad, code=USAGE)
         assert "kvctl: " in kvctl.said, (bad, kvctl.said)
+    for part in (("dev",), ("dev", "cluster"), ("dev", "cluster", "start"), ("help", "dev")):
+        kvctl(*part, code=USAGE)
+        assert "kvctl dev cluster up" in kvctl.said and "ring" not in kvctl.said, kvctl.said
     assert "usage: kvctl" in kvctl("--help")
     assert "usage: kvctl import" in kvctl("help", "import")
     assert re.match(r"kvctl \d+\.\d+", kvctl("version"))
+    assert kvctl("--version") == kvctl("version")
     assert "complete" in kvctl("completion", "bash")
 
 
