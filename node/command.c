@@ -74,6 +74,8 @@ static const char strings_only[] = "values are strings: there are no structured 
 static const char no_scripts[] = "scripts and functions are not supported";
 static const char no_transactions[] = "transactions are not supported in eventual keyspaces";
 static const char replicates_itself[] = "the cluster replicates and persists by itself";
+static const char delete_by_scan[] =
+    "nothing deletes all keys at once; SCAN and DEL do it in pages";
 static const char no_subscriptions[] = "publish and subscribe are not supported";
 
 /* Names Redis users try, with why they are not here. */
@@ -84,8 +86,11 @@ static const struct {
     {"append", needs_strong},
     {"bgsave", replicates_itself},
     {"bitcount", strings_only},
+    {"bitfield", strings_only},
     {"blpop", strings_only},
     {"brpop", strings_only},
+    {"cluster", "any node serves every key: clients need no map; KV.RING shows the ring"},
+    {"copy", "keys live on different nodes"},
     {"decr", needs_strong},
     {"decrby", needs_strong},
     {"discard", no_transactions},
@@ -93,6 +98,8 @@ static const struct {
     {"evalsha", no_scripts},
     {"exec", no_transactions},
     {"fcall", no_scripts},
+    {"flushall", delete_by_scan},
+    {"flushdb", delete_by_scan},
     {"function", no_scripts},
     {"geoadd", strings_only},
     {"getdel", needs_strong},
@@ -104,6 +111,7 @@ static const struct {
     {"incr", needs_strong},
     {"incrby", needs_strong},
     {"incrbyfloat", needs_strong},
+    {"keys", "it would hold all keys of the cluster at once; SCAN has them page by page"},
     {"lpush", strings_only},
     {"lrange", strings_only},
     {"migrate", replicates_itself},
@@ -115,6 +123,7 @@ static const struct {
     {"psync", replicates_itself},
     {"publish", no_subscriptions},
     {"rename", "keys live on different nodes"},
+    {"renamenx", "keys live on different nodes"},
     {"replicaof", replicates_itself},
     {"rpush", strings_only},
     {"sadd", strings_only},
@@ -122,12 +131,14 @@ static const struct {
     {"script", no_scripts},
     {"setnx", needs_strong},
     {"setrange", needs_strong},
+    {"shutdown", "SIGTERM to the process ends a node"},
     {"slaveof", replicates_itself},
     {"smembers", strings_only},
     {"sort", strings_only},
     {"subscribe", no_subscriptions},
     {"swapdb", "keyspaces are fixed"},
     {"unwatch", no_transactions},
+    {"wait", "a write waits for its level; KV.CONSISTENCY sets it"},
     {"watch", no_transactions},
     {"xadd", strings_only},
     {"zadd", strings_only},

@@ -26,6 +26,7 @@ Test(command, every_name_is_found_in_any_case)
     cr_expect_null(command_find(slice_text("nonsense")));
     cr_expect_null(command_find(slice_text("")));
     cr_expect_not_null(command_absent_reason(slice_text("LPUSH")));
+    cr_expect_not_null(command_absent_reason(slice_text("FlushAll")));
 }
 
 Test(command, integers_are_decimals_and_nothing_else)
