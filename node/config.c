@@ -459,7 +459,11 @@ struct parse {
 static int parse_pair(void *context, const char *section, const char *key, const char *value)
 {
     struct parse *parse = context;
-    if (parse->status == STATUS_OK) {
+    if (parse->status == STATUS_OK && section[0] == '\0') {
+        buffer_append_format(parse->message, "%s: %s stands above the first [section]", parse->name,
+                             key);
+        parse->status = STATUS_INVALID;
+    } else if (parse->status == STATUS_OK) {
         parse->status = config_set(parse->config, section, key, value == NULL ? "" : value,
                                    parse->name, parse->message);
     }
@@ -653,6 +657,10 @@ static const char *contradiction(const struct config *config)
     }
     if (!in_bootstrap(config)) {
         return "--bootstrap does not name this node's own id";
+    }
+    if (strcmp(config->client, config->peer) == 0 || strcmp(config->client, config->admin) == 0 ||
+        strcmp(config->peer, config->admin) == 0) {
+        return "[listen] client, peer and admin must be different";
     }
     if ((config->ranges & (config->ranges - 1)) != 0) {
         return "[cluster] ranges must be a power of two";

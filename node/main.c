@@ -105,9 +105,8 @@ static enum status environment_check(struct buffer *message)
         }
         memcpy(name, *entry, size);
         name[size] = '\0';
-        /* KV_ENDPOINTS and KV_LEVEL are kvctl's. */
-        if (!config_variable_known(name) && strcmp(name, "KV_ENDPOINTS") != 0 &&
-            strcmp(name, "KV_LEVEL") != 0) {
+        /* KV_ENDPOINTS is kvctl's. */
+        if (!config_variable_known(name) && strcmp(name, "KV_ENDPOINTS") != 0) {
             buffer_append_format(message, "%s: no setting has this variable", name);
             return STATUS_INVALID;
         }

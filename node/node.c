@@ -84,7 +84,8 @@ static void node_fail(struct node *node, enum status why)
     if (node->state == NODE_FAILED || node->state == NODE_STOPPED) {
         return;
     }
-    log_error(node->env, "node.failed", "id=%u status=\"%s\"", node->config.id, status_name(why));
+    log_error(node->env, "node.failed", "id=%u data_dir=%s status=\"%s\"", node->config.id,
+              node->config.data_dir, status_name(why));
     node->env->ops->timer_stop(node->env, &node->timer);
     if (node->coordinator != NULL) {
         node->service.stopping = true;
@@ -242,6 +243,9 @@ static enum status parts_open(struct node *node)
                                           .context = node,
                                           .counters = &node->counters};
     enum status status = peers_open(node->env, &peers_options, &node->peers);
+    if (status == STATUS_CANCELLED) {
+        return status; /* The program ends before this node was open; it has said why. */
+    }
     if (status != STATUS_OK) {
         log_error(node->env, "node.listen_failed", "peer=%s status=\"%s\"", node->config.peer,
                   status_name(status));

@@ -52,6 +52,8 @@ Test(config, each_contradiction_is_named)
         {"timeouts", "suspect_ms", "100", "heartbeat_ms"},
         {"listen", "client", "0.0.0.0:7400", "insecure"},
         {"listen", "peer", "nonsense", "HOST:PORT"},
+        {"listen", "peer", "127.0.0.1:7400", "different"},
+        {"listen", "admin", "127.0.0.1:7401", "different"},
         {"cluster", "bootstrap", "1=127.0.0.1:7401", "own id"},
     };
     for (size_t index = 0; index < ARRAY_COUNT(cases); index++) {
@@ -131,6 +133,16 @@ Test(config, a_line_that_is_no_pair_is_an_error)
     struct buffer why = {0};
     cr_expect_eq(config_parse(&config, "[node]\nid\n", "kv.conf", &why), STATUS_INVALID);
     cr_expect_not_null(strstr(text_of(&why), "line 2"));
+    buffer_deinit(&why);
+}
+
+Test(config, a_key_above_the_first_section_is_named)
+{
+    struct config config;
+    struct buffer why = {0};
+    config_defaults(&config);
+    cr_expect_eq(config_parse(&config, "id = 1\n", "kv.conf", &why), STATUS_INVALID);
+    cr_expect_str_eq(text_of(&why), "kv.conf: id stands above the first [section] (line 1)");
     buffer_deinit(&why);
 }
 
