@@ -82,7 +82,7 @@ kvctl=$programs/kvctl
 [[ -x $kvctl && -x $programs/kvnode ]] || die "no kvctl and kvnode in $programs: ./run build"
 [[ ! -e $dir || -e $dir/.ringkv-demo ]] || die "$dir is there and not of a demo; --dir names another"
 export KVCTL_DEV_DIR=$dir/cluster
-unset KV_ENDPOINTS KV_LEVEL
+unset KV_ENDPOINTS
 
 # ---------------------------------------------------------------- the end, whatever it is
 
@@ -236,6 +236,9 @@ alter_one() {
     step "Altered one byte of the stored record '$key', as was asked for with --alter"
 }
 
+# rounded DIGITS NAME -- a figure of the last verification.
+rounded() { printf "%.$1f" "$(field "$dir/verify.json" "$2")"; }
+
 verify() {
     step "Reading every record back from every node at QUORUM, and comparing each byte"
     verified=$count
@@ -251,9 +254,9 @@ verify() {
             cat "$dir/verify.err" >&2
             die "kvctl verify through node $node ended with $code"
         }
-        say "through node $node: $(grouped "$good") records equal, $(printf '%.0f' \
-            "$(field "$dir/verify.json" records_per_s)") reads/s, p50 $(field "$dir/verify.json" \
-            p50_ms) ms, p99 $(field "$dir/verify.json" p99_ms) ms"
+        say "through node $node: $(grouped "$good") records equal, $(grouped \
+            "$(rounded 0 records_per_s)") reads/s, p50 $(rounded 1 p50_ms) ms, p99 $(rounded 1 \
+            p99_ms) ms"
         if [[ $code -ne 0 ]]; then
             { grep -vE 'records verified, [0-9,]+/s' "$dir/verify.err" || true; } | head -n 5 | shown
         fi
