@@ -556,17 +556,34 @@ const struct config_key *config_key_at(uint32_t index)
     return index < ARRAY_COUNT(settings) ? &settings[index].key : NULL;
 }
 
+/* With the greatest suffix that loses nothing. */
+static void size_print(uint64_t size, struct buffer *to)
+{
+    static const char suffixes[] = {'k', 'm', 'g'};
+    size_t count = 0;
+    while (count < sizeof(suffixes) && size > 0 && size % 1024 == 0) {
+        size /= 1024;
+        count++;
+    }
+    buffer_append_format(to, "%" PRIu64, size);
+    if (count > 0) {
+        buffer_append(to, &suffixes[count - 1], 1);
+    }
+}
+
 static void value_print(const struct config *config, const struct setting *setting,
                         struct buffer *to)
 {
     const void *field = (const char *)config + setting->offset;
     switch (setting->type) {
     case TYPE_U32:
-    case TYPE_SIZE32:
         buffer_append_format(to, "%" PRIu32, *(const uint32_t *)field);
         return;
+    case TYPE_SIZE32:
+        size_print(*(const uint32_t *)field, to);
+        return;
     case TYPE_SIZE:
-        buffer_append_format(to, "%" PRIu64, *(const uint64_t *)field);
+        size_print(*(const uint64_t *)field, to);
         return;
     case TYPE_TEXT:
         buffer_append_text(to, field);
@@ -589,6 +606,12 @@ static void value_print(const struct config *config, const struct setting *setti
         return;
     }
     UNREACHABLE("value type");
+}
+
+void config_value_print(const struct config *config, uint32_t index, struct buffer *to)
+{
+    ASSERT(index < ARRAY_COUNT(settings));
+    value_print(config, &settings[index], to);
 }
 
 void config_print(const struct config *config, struct buffer *to)

@@ -102,6 +102,8 @@ struct config_key {
 };
 /* NULL past the last. */
 const struct config_key *config_key_at(uint32_t index);
+/* The value of the setting at `index`, as config_print() writes it. */
+void config_value_print(const struct config *config, uint32_t index, struct buffer *to);
 /* The whole configuration as an INI text that config_parse reads back. */
 void config_print(const struct config *config, struct buffer *to);
 

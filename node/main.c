@@ -60,14 +60,33 @@ static void help_line(const char *flag, const char *argument, const char *help)
     }
 }
 
+/* The line of a setting, with its default if it has one. */
+static void help_setting(const struct config *defaults, uint32_t index)
+{
+    const struct config_key *key = config_key_at(index);
+    struct buffer text = {0};
+    size_t size = strlen(key->help);
+    buffer_append(&text, key->help, size > 0 ? size - 1 : 0); /* Without its full stop. */
+    buffer_append_text(&text, " [");
+    size_t begin = text.size;
+    config_value_print(defaults, index, &text);
+    bool has = text.size > begin && strcmp(key->key, "id") != 0;
+    buffer_append(&text, "].", sizeof("].")); /* With its terminator. */
+    bool whole = buffer_status(&text) == STATUS_OK;
+    help_line(key->flag, key->argument, has && whole ? (const char *)text.data : key->help);
+    buffer_deinit(&text);
+}
+
 static void help_print(void)
 {
+    struct config defaults;
+    config_defaults(&defaults);
     (void)printf(
         "kvnode -- one node of a Ringkv cluster\n\n"
         "usage: kvnode --id N --data-dir DIR --bootstrap ID=HOST:PEERPORT,... [flags]\n\n"
         "Every setting is a flag, a variable KV_SECTION_KEY and a key of the file; a flag\n"
-        "beats the variable, the variable the file. kvnode --print-config shows them all\n"
-        "with their values; sizes take k, m and g.\n");
+        "beats the variable, the variable the file, the file the default [in brackets].\n"
+        "kvnode --print-config shows them all with their values; sizes take k, m and g.\n");
     const char *section = "";
     const struct config_key *key;
     for (uint32_t index = 0; (key = config_key_at(index)) != NULL; index++) {
@@ -75,7 +94,7 @@ static void help_print(void)
             section = key->section;
             (void)printf("\n[%s]\n", section);
         }
-        help_line(key->flag, key->argument, key->help);
+        help_setting(&defaults, index);
     }
     (void)printf("\nOther\n");
     help_line("config", "FILE", "Read settings from an INI file.");
