@@ -478,7 +478,7 @@ struct env *node_env(const struct node *node)
 
 const struct topology *node_topology(const struct node *node)
 {
-    bool opened = node->membership != NULL && !node->open_under_way;
+    bool opened = !node->open_under_way && node->membership != NULL;
     return opened ? membership_topology(node->membership) : &node->no_topology;
 }
 
@@ -510,7 +510,7 @@ const struct histogram *node_write_latency_us(const struct node *node)
 void node_lsm_stats(const struct node *node, struct lsm_stats *stats)
 {
     memset(stats, 0, sizeof(*stats));
-    if (node->lsm != NULL && !node->open_under_way) {
+    if (!node->open_under_way && node->lsm != NULL) {
         lsm_stats(node->lsm, stats);
     }
 }
@@ -570,6 +570,6 @@ uint64_t node_key_estimate(const struct node *node)
 
 bool node_group_info(const struct node *node, struct group_info *info)
 {
-    return node->membership != NULL && !node->open_under_way &&
+    return !node->open_under_way && node->membership != NULL &&
            membership_group_info(node->membership, info);
 }
