@@ -128,20 +128,41 @@ struct version lsm_queued_version(struct lsm *lsm, struct slice key)
     return version;
 }
 
-/* The records of a group that was just synced become visible. Those of buffered writes among them
- * are there already, and merging them again changes nothing. */
+/* The next `count` records of a group become visible, or are passed over. */
+static enum status records_apply_locked(struct lsm *lsm, struct codec_reader *reader,
+                                        uint32_t count, bool merged)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct slice key;
+        struct slice cell;
+        wal_record_get(reader, &key, &cell);
+        ASSERT(codec_reader_ok(reader)); /* We encoded it. */
+        enum status status = merged ? STATUS_OK : commit_merge_locked(lsm, key, cell);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+/*
+ * The records of a group that was just synced become visible. Those of buffered writes among them
+ * have been since they were accepted. They must not be merged again: a newer tombstone may have
+ * taken them away since, and be forgotten itself.
+ */
 static enum status group_apply_locked(struct lsm *lsm, const struct wal_group *group)
 {
     if (group->sync) {
         struct slice body = slice_make(group->bytes.data + WAL_GROUP_HEADER_SIZE,
                                        group->bytes.size - WAL_GROUP_HEADER_SIZE);
         struct codec_reader reader = codec_reader_make(body);
-        for (uint32_t i = 0; i < group->record_count; i++) {
-            struct slice key;
-            struct slice cell;
-            wal_record_get(&reader, &key, &cell);
-            ASSERT(codec_reader_ok(&reader)); /* We encoded it. */
-            enum status status = commit_merge_locked(lsm, key, cell);
+        list_for_each (node, following, &group->writes) {
+            const struct lsm_write *write = container_of(node, struct lsm_write, node);
+            if (write->durability == LSM_NONE) {
+                continue; /* Not in the log. */
+            }
+            enum status status = records_apply_locked(lsm, &reader, write->record_count,
+                                                      write->durability == LSM_BUFFERED);
             if (status != STATUS_OK) {
                 return status;
             }
