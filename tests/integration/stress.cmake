@@ -1,6 +1,20 @@
 # Plain programs that hammer what several threads share; worth most under the thread sanitizer.
-add_executable(stress_env_uv ${CMAKE_SOURCE_DIR}/tests/integration/stress_env_uv.c)
-ringkv_warnings(stress_env_uv)
-target_link_libraries(stress_env_uv PRIVATE ringkv_base_uv)
-add_test(NAME stress_env_uv COMMAND stress_env_uv)
-set_tests_properties(stress_env_uv PROPERTIES LABELS stress TIMEOUT 120)
+# ringkv_stress(NAME LIBRARIES...)
+function(ringkv_stress name)
+  add_executable(${name} ${CMAKE_SOURCE_DIR}/tests/integration/${name}.c)
+  ringkv_warnings(${name})
+  target_link_libraries(${name} PRIVATE ${ARGN})
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS stress TIMEOUT 120)
+endfunction()
+
+ringkv_stress(stress_env_uv ringkv_base_uv)
+ringkv_stress(stress_lsm ringkv_lsm ringkv_base_uv)
+
+# Whole nodes, where their kvnode has the sanitizer in it.
+if(RINGKV_SANITIZE STREQUAL "thread")
+  add_custom_target(stress_kvnode DEPENDS kvnode)
+  add_test(NAME stress_kvnode COMMAND
+    ${CMAKE_SOURCE_DIR}/tests/integration/stress_kvnode.py $<TARGET_FILE_DIR:kvnode>)
+  set_tests_properties(stress_kvnode PROPERTIES LABELS stress TIMEOUT 240)
+endif()
