@@ -15,6 +15,7 @@
 #include "base/checksum.h"
 #include "base/codec.h"
 #include "base/contract.h"
+#include "base/file_load.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/wal_recovery.h"
@@ -472,27 +473,6 @@ static char *name_in(const char *folder, const char *name)
     return path;
 }
 
-static enum status file_load(struct env *env, const char *path, struct buffer *bytes)
-{
-    struct env_file *file = NULL;
-    enum status status = env->ops->file_open(env, path, ENV_OPEN_READ, &file);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    uint64_t size = 0;
-    status = env->ops->file_size(file, &size);
-    if (status == STATUS_OK && size > 0) {
-        size_t got = 0;
-        uint8_t *to = buffer_reserve(bytes, size);
-        status = to == NULL ? STATUS_NO_MEMORY : env->ops->file_read(file, 0, to, size, &got);
-        if (status == STATUS_OK) {
-            buffer_commit(bytes, got);
-        }
-    }
-    env->ops->file_close(file);
-    return status;
-}
-
 enum status manifest_open(struct manifest *manifest, struct env *env, const char *folder)
 {
     *manifest = (struct manifest){.env = env, .folder = folder};
@@ -503,7 +483,7 @@ enum status manifest_open(struct manifest *manifest, struct env *env, const char
     }
     struct buffer bytes = {0};
     uint64_t offset = 0;
-    enum status status = file_load(env, path, &bytes);
+    enum status status = file_load(env, path, UINT64_MAX, &bytes);
     if (status == STATUS_OK) {
         status = manifest_decode(buffer_slice(&bytes), &manifest->state, &offset);
         if (status == STATUS_CORRUPT || status == STATUS_UNSUPPORTED) {

@@ -14,30 +14,10 @@
 #include "base/checksum.h"
 #include "base/codec.h"
 #include "base/contract.h"
+#include "base/file_load.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/wal.h"
-
-static enum status file_load(struct env *env, const char *path, struct buffer *bytes)
-{
-    struct env_file *file = NULL;
-    enum status status = env->ops->file_open(env, path, ENV_OPEN_READ, &file);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    uint64_t size = 0;
-    status = env->ops->file_size(file, &size);
-    if (status == STATUS_OK && size > 0) {
-        size_t got = 0;
-        uint8_t *to = buffer_reserve(bytes, size);
-        status = to == NULL ? STATUS_NO_MEMORY : env->ops->file_read(file, 0, to, size, &got);
-        if (status == STATUS_OK) {
-            buffer_commit(bytes, got);
-        }
-    }
-    env->ops->file_close(file);
-    return status;
-}
 
 static enum status body_replay(struct wal_recovery *recovery, struct slice body,
                                uint32_t record_count)
@@ -211,7 +191,7 @@ static enum status segment_recover(struct wal_recovery *recovery, uint32_t index
     struct buffer bytes = {0};
     segment->last_position = recovery->position;
     uint64_t position_before = recovery->position;
-    enum status status = file_load(recovery->env, path, &bytes);
+    enum status status = file_load(recovery->env, path, UINT64_MAX, &bytes);
     if (status == STATUS_NOT_FOUND) {
         log_error(recovery->env, "wal.segment_missing", "path=%s", path);
         status = STATUS_CORRUPT;

@@ -14,6 +14,7 @@
 
 #include "base/checksum.h"
 #include "base/codec.h"
+#include "base/file_load.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -22,7 +23,6 @@
 #define HEADER_SIZE 48
 #define FRAME_HEADER_SIZE 32
 #define NAME_SIZE_MAX 32
-#define READ_SIZE_MAX (1u << 20)
 
 /* ---- files: names, whole reads ---- */
 
@@ -59,40 +59,6 @@ static uint64_t name_generation(const char *name, const char *kind)
         }
     }
     return generation;
-}
-
-static enum status file_read_whole(struct env *env, const char *path, uint64_t size_max,
-                                   struct buffer *to)
-{
-    struct env_file *file = NULL;
-    enum status status = env->ops->file_open(env, path, ENV_OPEN_READ, &file);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    uint64_t size = 0;
-    status = env->ops->file_size(file, &size);
-    if (status == STATUS_OK && size > size_max) {
-        status = STATUS_CORRUPT;
-    }
-    while (status == STATUS_OK && to->size < size) {
-        uint64_t left = size - to->size;
-        size_t step = left < READ_SIZE_MAX ? (size_t)left : READ_SIZE_MAX;
-        size_t got = 0;
-        uint8_t *room = buffer_reserve(to, step);
-        if (room == NULL) {
-            status = STATUS_NO_MEMORY;
-            break;
-        }
-        status = env->ops->file_read(file, to->size, room, step, &got);
-        if (status == STATUS_OK && got == 0) {
-            status = STATUS_IO;
-        }
-        if (status == STATUS_OK) {
-            buffer_commit(to, got);
-        }
-    }
-    env->ops->file_close(file);
-    return status;
 }
 
 /* ---- frames ---- */
@@ -331,7 +297,7 @@ static enum status snapshot_load(struct group_log *log, const struct group_state
     }
     uint64_t size_max =
         GROUP_SNAPSHOT_SIZE_MAX + GROUP_CONFIGURATION_SIZE_MAX + SNAPSHOT_HEADER_SIZE;
-    enum status status = file_read_whole(log->env, path, size_max, to);
+    enum status status = file_load(log->env, path, size_max, to);
     memory_free(path);
     if (status == STATUS_NOT_FOUND) {
         return STATUS_CORRUPT;
@@ -360,7 +326,7 @@ static enum status log_load(struct group_log *log, uint64_t generation, struct g
     }
     struct buffer bytes = {0};
     struct group_log_image image = {0};
-    enum status status = file_read_whole(log->env, path, GROUP_LOG_FILE_SIZE_MAX, &bytes);
+    enum status status = file_load(log->env, path, GROUP_LOG_FILE_SIZE_MAX, &bytes);
     if (status == STATUS_OK) {
         status = group_log_decode(buffer_slice(&bytes), state, &image);
     }
