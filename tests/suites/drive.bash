@@ -102,6 +102,8 @@ record() {
 # Runs one suite; nothing it does ends the driver.
 run_suite() {
     local name=$1 limit=$2 tools=$3
+    # A soak repeats what a run does once.
+    [[ $mode != soak ]] || limit=$((limit * 20))
     local log=$logs/$name.log script=$suites/$name.sh start=$SECONDS tool
     if [[ ! -x $script ]]; then
         record "$name" 0 1 0 0 "$script is missing or not executable"
