@@ -22,13 +22,60 @@ struct codec_reader {
     bool failed;
 };
 
-/* Raw, for fixed layouts in memory the caller has sized. */
-uint16_t codec_load_u16(const uint8_t *from);
-uint32_t codec_load_u32(const uint8_t *from);
-uint64_t codec_load_u64(const uint8_t *from);
-void codec_store_u16(uint8_t *to, uint16_t value);
-void codec_store_u32(uint8_t *to, uint32_t value);
-void codec_store_u64(uint8_t *to, uint64_t value);
+/* Raw, for fixed layouts in memory the caller has sized. Written with shifts, which compilers turn
+ * into single loads and stores: no alignment and no byte order of the machine can leak in. */
+static inline uint16_t codec_load_u16(const uint8_t *from)
+{
+    return (uint16_t)(from[0] | from[1] << 8);
+}
+
+static inline uint32_t codec_load_u32(const uint8_t *from)
+{
+    return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 |
+           (uint32_t)from[3] << 24;
+}
+
+static inline uint64_t codec_load_u64(const uint8_t *from)
+{
+    return (uint64_t)from[0] | (uint64_t)from[1] << 8 | (uint64_t)from[2] << 16 |
+           (uint64_t)from[3] << 24 | (uint64_t)from[4] << 32 | (uint64_t)from[5] << 40 |
+           (uint64_t)from[6] << 48 | (uint64_t)from[7] << 56;
+}
+
+static inline void codec_store_u16(uint8_t *to, uint16_t value)
+{
+    to[0] = (uint8_t)value;
+    to[1] = (uint8_t)(value >> 8);
+}
+
+static inline void codec_store_u32(uint8_t *to, uint32_t value)
+{
+    to[0] = (uint8_t)value;
+    to[1] = (uint8_t)(value >> 8);
+    to[2] = (uint8_t)(value >> 16);
+    to[3] = (uint8_t)(value >> 24);
+}
+
+static inline void codec_store_u64(uint8_t *to, uint64_t value)
+{
+    to[0] = (uint8_t)value;
+    to[1] = (uint8_t)(value >> 8);
+    to[2] = (uint8_t)(value >> 16);
+    to[3] = (uint8_t)(value >> 24);
+    to[4] = (uint8_t)(value >> 32);
+    to[5] = (uint8_t)(value >> 40);
+    to[6] = (uint8_t)(value >> 48);
+    to[7] = (uint8_t)(value >> 56);
+}
+
+/* Eight bytes, the first the most significant: numbers that sort as the bytes do. */
+static inline uint64_t codec_load_be64(const uint8_t *from)
+{
+    return (uint64_t)from[0] << 56 | (uint64_t)from[1] << 48 | (uint64_t)from[2] << 40 |
+           (uint64_t)from[3] << 32 | (uint64_t)from[4] << 24 | (uint64_t)from[5] << 16 |
+           (uint64_t)from[6] << 8 | (uint64_t)from[7];
+}
+
 uint64_t codec_load_be(const uint8_t *from, size_t size); /* size 1 to 8 */
 void codec_store_be(uint8_t *to, uint64_t value, size_t size);
 /* Returns the bytes written, 1 to CODEC_VARINT_SIZE_MAX. LEB128, unsigned. */

@@ -82,12 +82,13 @@ bool bloom_may_hold(const struct bloom *bloom, uint64_t hash)
 {
     const uint8_t *line = bloom->lines + (size_t)line_of(hash, bloom->line_count) * BLOOM_LINE_SIZE;
     uint32_t probe = (uint32_t)hash;
+    /* All probes, without a branch: they lie in one line, and where a search would end early is
+     * what a processor cannot guess. */
+    unsigned all = 1;
     for (uint32_t i = 0; i < bloom->probe_count; i++) {
         probe *= PROBE_MULTIPLIER;
         uint32_t bit = probe_bit(probe);
-        if ((line[bit >> 3] & (1u << (bit & 7))) == 0) {
-            return false;
-        }
+        all &= (unsigned)line[bit >> 3] >> (bit & 7);
     }
-    return true;
+    return (all & 1) != 0;
 }

@@ -50,13 +50,14 @@ static enum status table_look(struct lookup *lookup, const struct table *table,
                               struct finding *found)
 {
     struct read_counters *counters = &lookup->lsm->reads;
-    if (!table_may_hold(table, lookup->key, lookup->hash)) {
+    struct table_probe probe = {.key = lookup->key, .hash = lookup->hash};
+    if (!table_locate(table, &probe) || !table_filter_passes(table, &probe)) {
         count(&counters->filter_skip_count);
         return STATUS_OK;
     }
     struct buffer *into = found->in == lookup->buffers[0] ? lookup->buffers[1] : lookup->buffers[0];
     struct cell cell;
-    enum status status = table_get(table, lookup->key, lookup->wait, into, &cell);
+    enum status status = table_get(table, &probe, lookup->wait, into, &cell);
     if (status == STATUS_NOT_FOUND) {
         count(&counters->table_count);
         count(&counters->filter_false_count);

@@ -43,7 +43,7 @@ struct lsm_options {
     uint64_t wal_buffer_size;    /* Unsynced bytes before OVERLOADED; 32 MiB. */
     uint64_t slice_size;         /* Input bytes of one compaction job; 8 MiB. */
     uint64_t table_size_max;     /* Bottom tables are cut at this; 64 MiB. */
-    uint32_t block_size;         /* 4 KiB; bottom tables take four times that. */
+    uint32_t block_size;         /* 4 KiB */
     uint32_t bloom_bits_per_key; /* 10 */
     /*
      * The greatest version at or below which a tombstone or expired cell of `key` may be forgotten

@@ -122,6 +122,15 @@ static enum status footer_load(struct table_loader *loader)
     return status == STATUS_OK ? STATUS_OK : table_damaged(table, loader->footer_offset, "footer");
 }
 
+static uint32_t common_prefix_size(struct slice a, struct slice b)
+{
+    uint32_t size = 0;
+    while (size < a.size && size < b.size && a.data[size] == b.data[size]) {
+        size++;
+    }
+    return size;
+}
+
 static enum status properties_load(struct table_loader *loader,
                                    const struct table_properties *expected)
 {
@@ -146,6 +155,7 @@ static enum status properties_load(struct table_loader *loader,
     }
     found.key_min = slice_make(table->bounds.data, found.key_min.size);
     found.key_max = slice_make(table->bounds.data + found.key_min.size, found.key_max.size);
+    table->common_size = common_prefix_size(found.key_min, found.key_max);
     found.nonce = nonce;
     found.file_size = file_size;
     found.file_checksum = 0;
@@ -166,15 +176,19 @@ static struct slice fence_key(const struct table *table, uint32_t index)
     return slice_make(table->fence_keys.data + fence->key_offset, fence->key_size);
 }
 
-/* The first 8 bytes as a number that sorts as they do; shorter keys are filled with zeros. */
-static uint64_t key_prefix(struct slice key)
+/* The first 8 bytes after those that all keys of the table share, as a number that sorts as they
+ * do; what is shorter is filled with zeros. */
+static uint64_t key_prefix(const struct table *table, struct slice key)
 {
-    if (key.size >= 8) {
-        return codec_load_be(key.data, 8);
+    size_t skip = table->common_size;
+    if (key.size >= skip + 8) {
+        return codec_load_be64(key.data + skip);
     }
     uint8_t bytes[8] = {0};
-    memcpy(bytes, key.data, key.size);
-    return codec_load_be(bytes, 8);
+    if (key.size > skip) {
+        memcpy(bytes, key.data + skip, key.size - skip);
+    }
+    return codec_load_be64(bytes);
 }
 
 static enum status fence_append(struct table_loader *loader, struct slice key,
@@ -199,7 +213,9 @@ static enum status fence_append(struct table_loader *loader, struct slice key,
         loader->fence_capacity = capacity;
     }
     uint32_t index = table->block_count;
-    if (index > 0 && slice_compare(fence_key(table, index - 1), key) >= 0) {
+    if (index > 0 && (slice_compare(fence_key(table, index - 1), key) >= 0 ||
+                      slice_compare(key, table->properties.key_min) <= 0 ||
+                      slice_compare(key, table->properties.key_max) > 0)) {
         return table_damaged(table, handle.offset, "separators out of order");
     }
     table->fences[index] = (struct table_fence){
@@ -208,7 +224,7 @@ static enum status fence_append(struct table_loader *loader, struct slice key,
         .size = handle.size,
         .key_size = (uint32_t)key.size,
     };
-    table->fence_prefixes[index] = key_prefix(key);
+    table->fence_prefixes[index] = key_prefix(table, key);
     buffer_append_slice(&table->fence_keys, key);
     if (buffer_status(&table->fence_keys) != STATUS_OK) {
         return STATUS_NO_MEMORY;
@@ -455,54 +471,99 @@ bool table_release(struct table *table)
     return before == 1;
 }
 
-/* The block that alone may hold `key`; false if it is below all blocks. */
-static bool fence_search(const struct table *table, struct slice key, uint32_t *block_index)
+/* How many of the first `count` prefixes are at or below `prefix`. Without branches on what is
+ * compared: a search of random keys would guess every second one wrong. */
+static uint32_t prefixes_at_or_below(const uint64_t *prefixes, uint32_t count, uint64_t prefix)
 {
-    uint64_t prefix = key_prefix(key);
-    uint32_t lower = 0; /* Blocks below it start at or below the key. */
-    uint32_t upper = table->block_count;
+    const uint64_t *base = prefixes;
+    while (count > 1) {
+        uint32_t half = count / 2;
+        base = base[half - 1] <= prefix ? base + half : base;
+        count -= half;
+    }
+    return (uint32_t)(base - prefixes) + (count == 1 && *base <= prefix ? 1 : 0);
+}
+
+/* Of the fences below `upper` with this prefix, those after whole keys that are above `key` are
+ * taken off. Returns the number of blocks that begin at or below the key. */
+static uint32_t fence_search_ties(const struct table *table, struct slice key, uint64_t prefix,
+                                  uint32_t upper)
+{
+    uint32_t lower = 0; /* Blocks below it begin at or below the key. */
+    if (upper > 1 && table->fence_prefixes[upper - 2] != prefix) {
+        lower = upper - 1; /* The usual case: one tie. */
+    } else if (prefix > 0) {
+        lower = prefixes_at_or_below(table->fence_prefixes, upper, prefix - 1);
+    }
     while (lower < upper) {
         uint32_t middle = lower + (upper - lower) / 2;
-        uint64_t fence = table->fence_prefixes[middle];
-        bool at_or_below =
-            fence != prefix ? fence < prefix : slice_compare(fence_key(table, middle), key) <= 0;
-        if (at_or_below) {
+        if (slice_compare(fence_key(table, middle), key) <= 0) {
             lower = middle + 1;
         } else {
             upper = middle;
         }
     }
-    if (lower == 0) {
+    return lower;
+}
+
+/* The block that alone may hold `key`; false if it is below all blocks. */
+static bool fence_search(const struct table *table, struct slice key, uint32_t *block_index)
+{
+    /* Keys outside the common prefix lie before or behind all that the fences tell apart. */
+    size_t common = table->common_size < key.size ? table->common_size : key.size;
+    int order = common == 0 ? 0 : memcmp(key.data, table->properties.key_min.data, common);
+    if (order == 0 && key.size < table->common_size) {
+        order = -1;
+    }
+    if (order < 0) {
         return false;
     }
-    *block_index = lower - 1;
+    uint32_t count = table->block_count;
+    if (order == 0) {
+        uint64_t prefix = key_prefix(table, key);
+        count = prefixes_at_or_below(table->fence_prefixes, count, prefix);
+        if (count > 0 && table->fence_prefixes[count - 1] == prefix) {
+            count = fence_search_ties(table, key, prefix, count);
+        }
+    }
+    if (count == 0) {
+        return false;
+    }
+    *block_index = count - 1;
     return true;
 }
 
-/* The filter over the block that may hold `key`, which is within the table's bounds. */
-static const struct table_filter *filter_search(const struct table *table, struct slice key)
+bool table_locate(const struct table *table, struct table_probe *probe)
 {
+    ASSERT(table != NULL);
+    return slice_compare(probe->key, table->properties.key_min) >= 0 &&
+           slice_compare(probe->key, table->properties.key_max) <= 0 &&
+           fence_search(table, probe->key, &probe->block_index);
+}
+
+bool table_filter_passes(const struct table *table, const struct table_probe *probe)
+{
+    ASSERT(probe->block_index < table->block_count);
+    if (table->filter_count == 0) {
+        return true;
+    }
     uint32_t lower = 0;
     uint32_t upper = table->filter_count;
     while (upper - lower > 1) {
         uint32_t middle = lower + (upper - lower) / 2;
-        if (slice_compare(fence_key(table, table->filters[middle].block_first), key) <= 0) {
+        if (table->filters[middle].block_first <= probe->block_index) {
             lower = middle;
         } else {
             upper = middle;
         }
     }
-    return &table->filters[lower];
+    return bloom_may_hold(&table->filters[lower].bloom, probe->hash);
 }
 
 bool table_may_hold(const struct table *table, struct slice key, uint64_t key_hash)
 {
-    ASSERT(table != NULL);
-    if (slice_compare(key, table->properties.key_min) < 0 ||
-        slice_compare(key, table->properties.key_max) > 0) {
-        return false;
-    }
-    return table->filter_count == 0 || bloom_may_hold(&filter_search(table, key)->bloom, key_hash);
+    struct table_probe probe = {.key = key, .hash = key_hash};
+    return table_locate(table, &probe) && table_filter_passes(table, &probe);
 }
 
 static struct table_handle fence_handle(const struct table *table, uint32_t block_index)
@@ -511,23 +572,20 @@ static struct table_handle fence_handle(const struct table *table, uint32_t bloc
     return (struct table_handle){.offset = fence->offset, .size = fence->size};
 }
 
-enum status table_get(const struct table *table, struct slice key, enum lsm_wait wait,
-                      struct buffer *scratch, struct cell *cell)
+enum status table_get(const struct table *table, const struct table_probe *probe,
+                      enum lsm_wait wait, struct buffer *scratch, struct cell *cell)
 {
     ASSERT(table != NULL);
     ASSERT(scratch != NULL);
-    uint32_t block_index;
-    if (!fence_search(table, key, &block_index)) {
-        return STATUS_NOT_FOUND;
-    }
-    struct table_handle handle = fence_handle(table, block_index);
+    ASSERT(probe->block_index < table->block_count);
+    struct table_handle handle = fence_handle(table, probe->block_index);
     struct slice raw;
     enum status status = table_read_block(table, handle, wait, scratch, &raw);
     if (status != STATUS_OK) {
         return status;
     }
     struct slice bytes;
-    status = block_get(raw, key, &bytes);
+    status = block_get(raw, probe->key, &bytes);
     if (status == STATUS_OK) {
         status = cell_decode(bytes, cell);
     }

@@ -64,8 +64,9 @@ struct table {
     struct env_file *file;
     atomic_uint_fast32_t references;
     struct buffer bounds;       /* key_min, then key_max. */
+    uint32_t common_size;       /* Bytes that key_min and key_max, and so all keys, begin with. */
     struct buffer fence_keys;   /* Separators, one after another. */
-    uint64_t *fence_prefixes;   /* The first 8 bytes of each, big-endian: searched first. */
+    uint64_t *fence_prefixes;   /* 8 bytes of each after the common ones: searched first. */
     struct table_fence *fences; /* One per block. */
     uint32_t block_count;
     struct table_filter *filters; /* Each over a run of blocks, in order. */
@@ -87,19 +88,31 @@ void table_acquire(struct table *table);
 /* True if that was the last reference: close it. */
 MUST_USE bool table_release(struct table *table);
 
-/* False if the table surely has no such key: by its bounds, then by its filter. Memory only.
- * `key_hash` is checksum64(key, 0). */
+/*
+ * A get goes in three steps, so that a caller can leave one out or put something between them:
+ * table_locate(), table_filter_passes(), table_get(). The first two touch memory only.
+ */
+struct table_probe {
+    struct slice key;
+    uint64_t hash;        /* checksum64(key, 0) */
+    uint32_t block_index; /* Set by table_locate(): of the one block that may hold the key. */
+};
+/* False if the key lies outside the table's bounds. */
+bool table_locate(const struct table *table, struct table_probe *probe);
+/* False if the filter over a located key says that it is not there. */
+bool table_filter_passes(const struct table *table, const struct table_probe *probe);
+/* Both: false if the table surely has no such key. */
 bool table_may_hold(const struct table *table, struct slice key, uint64_t key_hash);
 
 /*
- * The cell of `key`, without asking the filter. *cell borrows from `scratch`, whose old content
- * goes; a scratch used again makes no allocation.
+ * The cell of a located key, without asking the filter. *cell borrows from `scratch`, whose old
+ * content goes; a scratch used again makes no allocation.
  * STATUS_NOT_FOUND    not in this table.
  * STATUS_WOULD_BLOCK  only with LSM_NOWAIT.
  * STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY
  */
-MUST_USE enum status table_get(const struct table *table, struct slice key, enum lsm_wait wait,
-                               struct buffer *scratch, struct cell *cell);
+MUST_USE enum status table_get(const struct table *table, const struct table_probe *probe,
+                               enum lsm_wait wait, struct buffer *scratch, struct cell *cell);
 
 /* Reads the whole file and compares its checksum with properties.file_checksum, which must be
  * known. Blocks long: for checks, not for reads. STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY */

@@ -7,8 +7,6 @@
 #include "base/memory.h"
 #include "lsm/engine.h"
 
-#define BOTTOM_BLOCK_FACTOR 4u /* Bottom blocks are larger: better compression, smaller index. */
-
 static enum status writer_begin(struct lsm *lsm, struct table_output *output)
 {
     if (output->place_count == output->place_capacity) {
@@ -26,12 +24,6 @@ static enum status writer_begin(struct lsm *lsm, struct table_output *output)
         .bloom_bits_per_key = lsm->options.bloom_bits_per_key,
         .compress = true,
     };
-    if (output->tier == TABLE_SET_BOTTOM) {
-        options.block_size *= BOTTOM_BLOCK_FACTOR;
-        if (options.block_size > TABLE_BLOCK_SIZE_MAX) {
-            options.block_size = TABLE_BLOCK_SIZE_MAX;
-        }
-    }
     output->file_id = engine_file_id(lsm);
     char *path = engine_table_path(lsm, output->file_id);
     if (path == NULL) {

@@ -178,8 +178,11 @@ static void table_check(const struct table *table, size_t size, bool untouched)
         if (gets_left > 0) {
             gets_left--;
             struct slice key = cursor.base.key;
-            bool maybe = table_may_hold(table, key, checksum64(key, 0));
-            enum status got = table_get(table, key, LSM_NOWAIT, &scratch, &cell);
+            struct table_probe probe = {.key = key, .hash = checksum64(key, 0)};
+            bool inside = table_locate(table, &probe);
+            bool maybe = inside && table_filter_passes(table, &probe);
+            enum status got =
+                inside ? table_get(table, &probe, LSM_NOWAIT, &scratch, &cell) : STATUS_NOT_FOUND;
             ASSERT(status_is_fair(got));
             ASSERT(!untouched || (maybe && got == STATUS_OK));
         }

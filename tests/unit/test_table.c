@@ -98,10 +98,10 @@ static void cell_draw(struct fixture *fixture, uint32_t i, size_t value_size_max
     buffer_deinit(&value);
 }
 
-/* Even numbers in six digits under prefixes of unlike lengths; "...1" keys lie between. */
-static void entries_draw(struct fixture *fixture, uint32_t wanted, size_t value_size_max)
+/* Even numbers in six digits under five prefixes; "...1" keys lie between. */
+static void entries_draw_under(struct fixture *fixture, const char *const prefixes[5],
+                               uint32_t wanted, size_t value_size_max)
 {
-    static const char *prefixes[] = {"", "key", "users/profile/", "users/session/2026/", "z"};
     struct entry *entries = memory_allocate_zeroed(wanted, sizeof(*entries));
     for (uint32_t i = 0; i < wanted; i++) {
         snprintf(entries[i].key, KEY_SIZE_MAX, "%s%06u", prefixes[prng_below(&fixture->prng, 5)],
@@ -119,6 +119,13 @@ static void entries_draw(struct fixture *fixture, uint32_t wanted, size_t value_
     }
     fixture->entries = entries;
     fixture->entry_count = count;
+}
+
+/* Under prefixes of unlike lengths. */
+static void entries_draw(struct fixture *fixture, uint32_t wanted, size_t value_size_max)
+{
+    static const char *const prefixes[] = {"", "key", "users/profile/", "users/session/2026/", "z"};
+    entries_draw_under(fixture, prefixes, wanted, value_size_max);
 }
 
 static void table_write(struct fixture *fixture, const struct table_writer_options *options)
@@ -143,6 +150,15 @@ static void table_write(struct fixture *fixture, const struct table_writer_optio
 static enum status table_reopen(struct fixture *fixture, struct table **table)
 {
     return table_open(fixture->env, fixture->path, 7, &fixture->properties, table);
+}
+
+/* A get that does not ask the filter. */
+static enum status get_unfiltered(const struct table *table, struct slice key, enum lsm_wait wait,
+                                  struct buffer *scratch, struct cell *cell)
+{
+    struct table_probe probe = {.key = key, .hash = checksum64(key, 0)};
+    return table_locate(table, &probe) ? table_get(table, &probe, wait, scratch, cell)
+                                       : STATUS_NOT_FOUND;
 }
 
 static uint64_t hash_of(const char *key)
@@ -182,14 +198,14 @@ static void assert_gets(struct fixture *fixture, const struct table *table)
         const char *key = fixture->entries[i].key;
         struct cell cell;
         cr_assert(table_may_hold(table, slice_text(key), hash_of(key)), "key=%s", key);
-        enum status status = table_get(table, slice_text(key), LSM_MAY_BLOCK, &scratch, &cell);
+        enum status status = get_unfiltered(table, slice_text(key), LSM_MAY_BLOCK, &scratch, &cell);
         cr_assert_eq(status, STATUS_OK, "key=%s", key);
         assert_cell(&fixture->entries[i], &cell);
         char absent[KEY_SIZE_MAX];
         strcpy(absent, key);
         absent[strlen(absent) - 1]++; /* Odd: never written. */
         maybe_count += table_may_hold(table, slice_text(absent), hash_of(absent));
-        status = table_get(table, slice_text(absent), LSM_MAY_BLOCK, &scratch, &cell);
+        status = get_unfiltered(table, slice_text(absent), LSM_MAY_BLOCK, &scratch, &cell);
         cr_assert_eq(status, STATUS_NOT_FOUND, "key=%s", absent);
     }
     if (table->filter_count > 0 && fixture->entry_count > 500) {
@@ -280,6 +296,36 @@ Test(table, round_trips_of_random_keys_and_sizes, .timeout = 120)
         assert_walks(&fixture, table);
         cr_assert_eq(table_verify(table), STATUS_OK);
         cr_assert(table_release(table));
+        table_close(table);
+        fixture_close(&fixture);
+    }
+}
+
+/* Separators that tie in the bytes searched first, and bounds outside what all keys share. */
+Test(table, keys_with_a_long_common_prefix_are_told_apart, .timeout = 120)
+{
+    static const char *const alike[] = {"acct/0001/long-and-same/", "acct/0001/long-and-same/",
+                                        "acct/0001/long-and-same/x", "acct/0001/", "acct/0001/~"};
+    static const char *const outside[] = {"a",          "acct",         "acct/0000/~", "acct/0001",
+                                          "acct/0001/", "acct/0001/~~", "acct/0002",   "b"};
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct fixture fixture;
+        fixture_open(&fixture, seed);
+        entries_draw_under(&fixture, alike, 2000, 120);
+        table_write(&fixture,
+                    &(struct table_writer_options){.block_size = 512, .bloom_bits_per_key = 10});
+        struct table *table;
+        cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK);
+        cr_assert_eq(table->common_size, strlen("acct/0001/"));
+        assert_gets(&fixture, table);
+        assert_walks(&fixture, table);
+        struct table_cursor cursor;
+        table_cursor_open(&cursor, table);
+        for (size_t i = 0; i < ARRAY_COUNT(outside); i++) {
+            assert_seek(&fixture, &cursor.base, outside[i]);
+            cr_assert_not(table_may_hold(table, slice_text(outside[i]), hash_of(outside[i])));
+        }
+        table_cursor_close(&cursor);
         table_close(table);
         fixture_close(&fixture);
     }
@@ -401,7 +447,8 @@ Test(table, a_get_with_a_used_scratch_allocates_nothing)
         for (uint32_t i = 0; i < fixture.entry_count; i++) {
             struct cell cell;
             const char *key = fixture.entries[i].key;
-            enum status status = table_get(table, slice_text(key), LSM_MAY_BLOCK, &scratch, &cell);
+            enum status status =
+                get_unfiltered(table, slice_text(key), LSM_MAY_BLOCK, &scratch, &cell);
             cr_assert_eq(status, STATUS_OK);
         }
         unsigned taken = allocation_count - before;
@@ -451,7 +498,7 @@ static uint32_t ask_damaged(struct fixture *fixture)
         const char *key = fixture->entries[i].key;
         struct cell cell;
         cr_assert(table_may_hold(table, slice_text(key), hash_of(key)));
-        status = table_get(table, slice_text(key), LSM_MAY_BLOCK, &scratch, &cell);
+        status = get_unfiltered(table, slice_text(key), LSM_MAY_BLOCK, &scratch, &cell);
         if (status == STATUS_OK) {
             assert_cell(&fixture->entries[i], &cell);
         } else {
@@ -580,8 +627,8 @@ Test(table, nowait_reads_say_would_block_and_the_same_step_goes_on)
     struct buffer scratch = {0};
     struct cell cell;
     struct slice key = slice_text(fixture.entries[3].key);
-    cr_assert_eq(table_get(table, key, LSM_NOWAIT, &scratch, &cell), STATUS_WOULD_BLOCK);
-    cr_assert_eq(table_get(table, key, LSM_MAY_BLOCK, &scratch, &cell), STATUS_OK);
+    cr_assert_eq(get_unfiltered(table, key, LSM_NOWAIT, &scratch, &cell), STATUS_WOULD_BLOCK);
+    cr_assert_eq(get_unfiltered(table, key, LSM_MAY_BLOCK, &scratch, &cell), STATUS_OK);
     struct table_cursor cursor;
     table_cursor_open(&cursor, table);
     struct slice all = slice_make(NULL, 0);
@@ -665,7 +712,7 @@ static enum status write_and_read_once(struct fixture *fixture)
     struct cell cell;
     if (status == STATUS_OK) {
         struct slice key = slice_text(fixture->entries[0].key);
-        status = table_get(table, key, LSM_MAY_BLOCK, &scratch, &cell);
+        status = get_unfiltered(table, key, LSM_MAY_BLOCK, &scratch, &cell);
     }
     buffer_deinit(&scratch);
     table_close(table);
