@@ -9,6 +9,7 @@ function(ringkv_stress name)
 endfunction()
 
 ringkv_stress(stress_env_uv ringkv_base_uv)
+ringkv_stress(stress_epoch ringkv_lsm)
 ringkv_stress(stress_lsm ringkv_lsm ringkv_base_uv)
 
 # Whole nodes, where their kvnode has the sanitizer in it.
