@@ -161,6 +161,14 @@ void cell_put(struct buffer *buffer, const struct cell *cell)
 
 enum status cell_decode(struct slice bytes, struct cell *cell)
 {
+    /* Nearly every cell is a plain value: a kind and a version before it. */
+    if (bytes.size >= 1 + VERSION_SIZE && bytes.data[0] == CELL_VALUE) {
+        *cell = (struct cell){
+            .kind = CELL_VALUE,
+            .value = slice_make(bytes.data + 1 + VERSION_SIZE, bytes.size - 1 - VERSION_SIZE)};
+        (void)cell_version_peek(bytes, &cell->version);
+        return STATUS_OK;
+    }
     struct codec_reader reader = codec_reader_make(bytes);
     struct cell read = {0};
     uint8_t flags = codec_get_u8(&reader);

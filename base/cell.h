@@ -62,4 +62,18 @@ void cell_put(struct buffer *buffer, const struct cell *cell);
  * STATUS_CORRUPT  malformed, a reserved bit set, or a delete that carries a value. */
 MUST_USE enum status cell_decode(struct slice bytes, struct cell *cell);
 
+/* The version alone, of bytes that may be anything; false if there is none in them. */
+static inline bool cell_version_peek(struct slice bytes, struct version *version)
+{
+    if (bytes.size < 1 + VERSION_SIZE) {
+        return false;
+    }
+    *version = (struct version){
+        .time = codec_load_u64(bytes.data + 1),
+        .node = codec_load_u32(bytes.data + 9),
+        .sequence = codec_load_u32(bytes.data + 13),
+    };
+    return true;
+}
+
 #endif

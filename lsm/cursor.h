@@ -12,9 +12,13 @@
  *      same step may be asked again and goes on where it was, after a seek the seek.
  *  (4) Any other status: only a seek may follow.
  *  (5) One thread at a time.
+ *  (6) cursor_approach() answers true: the cursor is on its way to what a seek would find, `key`
+ *      is a key that it cannot be before, and there is no cell; the first step arrives there.
  */
 #ifndef LSM_CURSOR_H
 #define LSM_CURSOR_H
+
+#include <stdbool.h>
 
 #include "base/slice.h"
 #include "base/status.h"
@@ -29,6 +33,9 @@ struct cursor_ops {
     enum status (*seek_before)(struct cursor *cursor, struct slice bound, enum lsm_wait wait);
     enum status (*next)(struct cursor *cursor, enum lsm_wait wait);
     enum status (*previous)(struct cursor *cursor, enum lsm_wait wait);
+    /* Sets out for where seek (reverse: seek_before) would go, if that is known to lie beyond the
+     * bound; reads nothing. False: nothing is known, seek. May be NULL. */
+    bool (*approach)(struct cursor *cursor, struct slice bound, bool reverse);
 };
 
 /* Implementations place this first in their own struct. */
@@ -58,6 +65,11 @@ MUST_USE static inline enum status cursor_next(struct cursor *cursor, enum lsm_w
 MUST_USE static inline enum status cursor_previous(struct cursor *cursor, enum lsm_wait wait)
 {
     return cursor->ops->previous(cursor, wait);
+}
+
+static inline bool cursor_approach(struct cursor *cursor, struct slice bound, bool reverse)
+{
+    return cursor->ops->approach != NULL && cursor->ops->approach(cursor, bound, reverse);
 }
 
 #endif

@@ -6,8 +6,10 @@
  * those that have not moved yet.
  * Invariants:
  *  (1) Every source is in the heap, in `current`, or at its end.
- *  (2) While an entry is shown, all of `current` stand on its key and none in the heap does.
+ *  (2) While an entry is shown, all of `current` stand on its key and none in the heap does; the
+ *      first of `current` has the cell that is shown.
  *  (3) A failure of one source is the merge's: it never shows a key without having asked all.
+ *  (4) A distant source is never in `current`: it arrives once it is the first of the heap.
  */
 #include "lsm/merge.h"
 
@@ -20,101 +22,227 @@ static struct merge *merge_of(struct cursor *cursor)
     return container_of(cursor, struct merge, base);
 }
 
-/* Negative if source `a` is to be shown before source `b`. */
-static int source_order(const struct merge *merge, uint32_t a, uint32_t b)
+/* For a source that stands on an entry, or is distant. */
+static inline struct merge_entry entry_make(const struct merge *merge, uint32_t source)
 {
-    int order = slice_compare(merge->sources[a]->key, merge->sources[b]->key);
+    struct slice key = merge->sources[source]->key;
+    struct merge_entry entry = {.key = key, .source = source};
+    if (key.size >= 16) {
+        entry.high = codec_load_be64(key.data);
+        entry.low = codec_load_be64(key.data + 8);
+    } else {
+        uint8_t bytes[16] = {0};
+        if (key.size > 0) {
+            memcpy(bytes, key.data, key.size);
+        }
+        entry.high = codec_load_be64(bytes);
+        entry.low = codec_load_be64(bytes + 8);
+    }
+    if (merge->reverse) {
+        entry.high = ~entry.high;
+        entry.low = ~entry.low;
+    }
+    return entry;
+}
+
+static int entry_order_by_key(const struct merge *merge, const struct merge_entry *a,
+                              const struct merge_entry *b)
+{
+    if (a->key.size == 16 && b->key.size == 16) {
+        return 0;
+    }
+    int order = slice_compare(a->key, b->key);
     return merge->reverse ? -order : order;
 }
 
-static void heap_push(struct merge *merge, uint32_t source)
+/* Negative if source `a` is to be shown before source `b`. */
+static inline int entry_order(const struct merge *merge, const struct merge_entry *a,
+                              const struct merge_entry *b)
+{
+    if (a->high != b->high) {
+        return a->high < b->high ? -1 : 1;
+    }
+    if (a->low != b->low) {
+        return a->low < b->low ? -1 : 1;
+    }
+    return entry_order_by_key(merge, a, b);
+}
+
+static void heap_push(struct merge *merge, const struct merge_entry *entry)
 {
     ASSERT(merge->heap_count < merge->source_count);
+    struct merge_entry *heap = merge->heap;
     uint32_t at = merge->heap_count++;
     while (at > 0) {
         uint32_t parent = (at - 1) / 2;
-        if (source_order(merge, merge->heap[parent], source) <= 0) {
+        if (entry_order(merge, &heap[parent], entry) <= 0) {
             break;
         }
-        merge->heap[at] = merge->heap[parent];
+        heap[at] = heap[parent];
         at = parent;
     }
-    merge->heap[at] = source;
+    heap[at] = *entry;
 }
 
-static uint32_t heap_pop(struct merge *merge)
+/* Puts `entry` in the place of the first, and where it belongs from there. */
+static void heap_sink(struct merge *merge, const struct merge_entry *entry)
 {
-    ASSERT(merge->heap_count > 0);
-    uint32_t top = merge->heap[0];
-    uint32_t last = merge->heap[--merge->heap_count];
+    struct merge_entry *heap = merge->heap;
+    uint32_t count = merge->heap_count;
     uint32_t at = 0;
     for (;;) {
         uint32_t child = 2 * at + 1;
-        if (child >= merge->heap_count) {
+        if (child >= count) {
             break;
         }
-        if (child + 1 < merge->heap_count &&
-            source_order(merge, merge->heap[child + 1], merge->heap[child]) < 0) {
+        if (child + 1 < count && entry_order(merge, &heap[child + 1], &heap[child]) < 0) {
             child++;
         }
-        if (source_order(merge, last, merge->heap[child]) <= 0) {
+        if (entry_order(merge, entry, &heap[child]) <= 0) {
             break;
         }
-        merge->heap[at] = merge->heap[child];
+        heap[at] = heap[child];
         at = child;
     }
+    heap[at] = *entry;
+}
+
+static void heap_pop(struct merge *merge, struct merge_entry *first)
+{
+    ASSERT(merge->heap_count > 0);
+    *first = merge->heap[0];
+    merge->heap_count--;
     if (merge->heap_count > 0) {
-        merge->heap[at] = last;
+        struct merge_entry last = merge->heap[merge->heap_count];
+        heap_sink(merge, &last);
     }
-    return top;
 }
 
-/* The greatest of several cells for one key, by decoding them. */
-static enum status winner_choose(struct merge *merge)
+/* Whether cell `a` wins over `b`; by their encoded versions if those differ. */
+static enum status cell_wins(struct slice a, struct slice b, bool *wins)
 {
-    struct cell best = {0};
-    for (uint32_t i = 0; i < merge->current_count; i++) {
-        struct cell cell;
-        enum status status = cell_decode(merge->sources[merge->current[i]]->cell, &cell);
+    struct version of_a;
+    struct version of_b;
+    if (!cell_version_peek(a, &of_a) || !cell_version_peek(b, &of_b)) {
+        return STATUS_CORRUPT;
+    }
+    int order = version_compare(of_a, of_b);
+    if (order == 0) {
+        struct cell whole_a;
+        struct cell whole_b;
+        enum status status = cell_decode(a, &whole_a);
+        if (status == STATUS_OK) {
+            status = cell_decode(b, &whole_b);
+        }
         if (status != STATUS_OK) {
             return status;
         }
-        if (i == 0 || cell_compare(&cell, &best) > 0) {
-            best = cell;
-            merge->winner = merge->current[i];
-        }
+        order = cell_compare(&whole_a, &whole_b);
     }
+    *wins = order > 0;
     return STATUS_OK;
 }
 
-/* All sources have moved: gathers those on the next key and shows it. */
-static enum status entry_show(struct merge *merge)
+/* Takes the source next in order from the heap to those of the key shown. */
+static enum status current_add(struct merge *merge)
 {
-    ASSERT(merge->current_count == 0);
-    if (merge->heap_count == 0) {
-        return STATUS_NOT_FOUND;
+    struct merge_entry *added = &merge->current[merge->current_count];
+    heap_pop(merge, added);
+    merge->current_count++;
+    if (merge->current_count == 1) {
+        return STATUS_OK;
     }
-    uint32_t first = heap_pop(merge);
-    merge->current[merge->current_count++] = first;
-    merge->winner = first;
-    while (merge->heap_count > 0 && source_order(merge, first, merge->heap[0]) == 0) {
-        merge->current[merge->current_count++] = heap_pop(merge);
+    struct merge_entry *first = &merge->current[0];
+    bool wins = false;
+    enum status status =
+        cell_wins(merge->sources[added->source]->cell, merge->sources[first->source]->cell, &wins);
+    if (status == STATUS_OK && wins) {
+        struct merge_entry loser = *first;
+        *first = *added;
+        *added = loser;
     }
-    if (merge->current_count > 1) {
-        enum status status = winner_choose(merge);
-        if (status != STATUS_OK) {
-            return status;
-        }
-    }
-    merge->base.key = merge->sources[merge->winner]->key;
-    merge->base.cell = merge->sources[merge->winner]->cell;
-    return STATUS_OK;
+    return status;
 }
 
-static enum status source_step(struct merge *merge, uint32_t source, enum lsm_wait wait)
+static inline enum status source_step(struct merge *merge, uint32_t source, enum lsm_wait wait)
 {
     struct cursor *cursor = merge->sources[source];
     return merge->reverse ? cursor_previous(cursor, wait) : cursor_next(cursor, wait);
+}
+
+/* The first of the heap is distant, and the merge has come to it. */
+static enum status first_arrive(struct merge *merge, enum lsm_wait wait)
+{
+    uint32_t source = merge->heap[0].source;
+    enum status status = source_step(merge, source, wait);
+    if (status == STATUS_OK) {
+        struct merge_entry entry = entry_make(merge, source);
+        heap_sink(merge, &entry);
+        return STATUS_OK;
+    }
+    if (status == STATUS_NOT_FOUND) {
+        struct merge_entry gone;
+        heap_pop(merge, &gone);
+        return STATUS_OK;
+    }
+    return status;
+}
+
+static inline void current_show(struct merge *merge)
+{
+    const struct cursor *cursor = merge->sources[merge->current[0].source];
+    merge->base.key = cursor->key;
+    merge->base.cell = cursor->cell;
+}
+
+/* All sources have moved: gathers those on the next key and shows it. */
+static enum status current_gather(struct merge *merge, enum lsm_wait wait)
+{
+    for (;;) {
+        enum status status = STATUS_OK;
+        if (merge->heap_count == 0) {
+            break;
+        }
+        const struct merge_entry *first = &merge->heap[0];
+        if (merge->current_count > 0 && entry_order(merge, &merge->current[0], first) != 0) {
+            break;
+        }
+        status = first->distant ? first_arrive(merge, wait) : current_add(merge);
+        if (status != STATUS_OK) {
+            /* What stands aside has not been shown: it is gathered again, if there is an again. */
+            while (merge->current_count > 0) {
+                merge->current_count--;
+                heap_push(merge, &merge->current[merge->current_count]);
+            }
+            return status;
+        }
+    }
+    if (merge->current_count == 0) {
+        return STATUS_NOT_FOUND;
+    }
+    current_show(merge);
+    return STATUS_OK;
+}
+
+/*
+ * The last of `current` has moved on, to `entry`. True: the key shown next is known. One source
+ * running ahead of the others leaves the heap alone; otherwise two change places at the cost of
+ * one.
+ */
+static inline bool current_replace(struct merge *merge, const struct merge_entry *entry)
+{
+    int order = merge->heap_count == 0 ? -1 : entry_order(merge, entry, &merge->heap[0]);
+    if (order <= 0) {
+        merge->current[0] = *entry;
+    } else if (merge->heap[0].distant) {
+        heap_push(merge, entry);
+        return false;
+    } else {
+        merge->current[0] = merge->heap[0];
+        heap_sink(merge, entry);
+    }
+    merge->current_count = 1;
+    return order < 0;
 }
 
 static enum status merge_step(struct merge *merge, enum lsm_wait wait)
@@ -124,7 +252,7 @@ static enum status merge_step(struct merge *merge, enum lsm_wait wait)
         return merge->state;
     }
     while (merge->current_count > 0) {
-        uint32_t source = merge->current[merge->current_count - 1];
+        uint32_t source = merge->current[merge->current_count - 1].source;
         enum status status = source_step(merge, source, wait);
         if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
             merge->state = status;
@@ -134,19 +262,19 @@ static enum status merge_step(struct merge *merge, enum lsm_wait wait)
         if (status == STATUS_NOT_FOUND) {
             continue;
         }
-        /* The common case of one source running ahead of the others leaves the heap alone. */
-        if (merge->current_count == 0 &&
-            (merge->heap_count == 0 || source_order(merge, source, merge->heap[0]) < 0)) {
-            merge->current[merge->current_count++] = source;
-            merge->winner = source;
-            merge->base.key = merge->sources[source]->key;
-            merge->base.cell = merge->sources[source]->cell;
+        struct merge_entry entry = entry_make(merge, source);
+        if (merge->current_count > 0) {
+            heap_push(merge, &entry);
+            continue;
+        }
+        if (current_replace(merge, &entry)) {
+            current_show(merge);
             merge->state = STATUS_OK;
             return STATUS_OK;
         }
-        heap_push(merge, source);
+        break;
     }
-    merge->state = entry_show(merge);
+    merge->state = current_gather(merge, wait);
     return merge->state;
 }
 
@@ -170,20 +298,27 @@ static enum status merge_seek_all(struct merge *merge, struct slice bound, bool 
     merge->reverse = reverse;
     merge->heap_count = 0;
     merge->current_count = 0;
+    merge->state = STATUS_NOT_FOUND; /* A seek that fails is asked again as a whole. */
     for (uint32_t i = 0; i < merge->source_count; i++) {
         struct cursor *source = merge->sources[i];
-        enum status status =
-            reverse ? cursor_seek_before(source, bound, wait) : cursor_seek(source, bound, wait);
+        bool distant = cursor_approach(source, bound, reverse);
+        enum status status = STATUS_OK;
+        if (!distant) {
+            status = reverse ? cursor_seek_before(source, bound, wait)
+                             : cursor_seek(source, bound, wait);
+        }
         if (status == STATUS_OK) {
-            heap_push(merge, i);
+            struct merge_entry entry = entry_make(merge, i);
+            entry.distant = distant;
+            heap_push(merge, &entry);
         } else if (status != STATUS_NOT_FOUND) {
-            /* A seek that would block is asked again as a whole: no step may follow. */
             merge->state = status == STATUS_WOULD_BLOCK ? STATUS_NOT_FOUND : status;
             return status;
         }
     }
-    merge->state = entry_show(merge);
-    return merge->state;
+    enum status status = current_gather(merge, wait);
+    merge->state = status == STATUS_WOULD_BLOCK ? STATUS_NOT_FOUND : status;
+    return status;
 }
 
 static enum status merge_seek(struct cursor *cursor, struct slice bound, enum lsm_wait wait)
@@ -203,7 +338,8 @@ static const struct cursor_ops merge_ops = {
     .previous = merge_previous,
 };
 
-enum status merge_open(struct merge *merge, struct cursor **sources, uint32_t source_count)
+void merge_open_in(struct merge *merge, struct cursor **sources, uint32_t source_count,
+                   struct merge_entry *memory)
 {
     ASSERT(merge != NULL);
     ASSERT(source_count <= MERGE_SOURCE_COUNT_MAX);
@@ -211,19 +347,28 @@ enum status merge_open(struct merge *merge, struct cursor **sources, uint32_t so
         .base.ops = &merge_ops,
         .sources = sources,
         .source_count = source_count,
+        .heap = memory,
+        .current = memory + source_count,
         .state = STATUS_NOT_FOUND,
     };
+}
+
+enum status merge_open(struct merge *merge, struct cursor **sources, uint32_t source_count)
+{
+    *merge = (struct merge){0};
     /* One allocation for both; never of size 0. */
-    merge->heap = memory_allocate_zeroed((size_t)source_count * 2 + 1, sizeof(uint32_t));
-    if (merge->heap == NULL) {
+    struct merge_entry *memory =
+        memory_allocate_zeroed((size_t)source_count * 2 + 1, sizeof(struct merge_entry));
+    if (memory == NULL) {
         return STATUS_NO_MEMORY;
     }
-    merge->current = merge->heap + source_count;
+    merge_open_in(merge, sources, source_count, memory);
+    merge->owned = memory;
     return STATUS_OK;
 }
 
 void merge_close(struct merge *merge)
 {
-    memory_free(merge->heap);
+    memory_free(merge->owned);
     *merge = (struct merge){0};
 }

@@ -374,7 +374,7 @@ static enum status run_cursor_next(struct cursor *base, enum lsm_wait wait)
         }
         table_enter(cursor, cursor->table_index + 1);
     }
-    status = cursor_seek(&cursor->table.base, slice_make(NULL, 0), wait);
+    status = cursor_seek(&cursor->table.base, cursor->run->lower, wait);
     cursor->entering = status == STATUS_WOULD_BLOCK;
     return cursor_show(cursor, status);
 }
@@ -398,11 +398,36 @@ static enum status run_cursor_previous(struct cursor *base, enum lsm_wait wait)
     return cursor_show_above_lower(cursor, status);
 }
 
+/* Where the first table is that reaches beyond the bound, if no table holds the bound itself. */
+static bool run_cursor_approach(struct cursor *base, struct slice bound, bool reverse)
+{
+    struct run_cursor *cursor = cursor_of(base);
+    const struct run *run = cursor->run;
+    if (!reverse && slice_compare(bound, run->lower) < 0) {
+        bound = run->lower;
+    }
+    bool open = reverse && bound.size == 0;
+    uint32_t index = open ? run->table_count : run_lower_bound(run, bound);
+    bool inside = index < run->table_count &&
+                  slice_compare(run->tables[index]->properties.key_min, bound) < 0;
+    if (inside || index == (reverse ? 0 : run->table_count)) {
+        return false;
+    }
+    index -= reverse ? 1 : 0;
+    const struct table_properties *properties = &run->tables[index]->properties;
+    table_enter(cursor, index);
+    cursor->entering = true;
+    base->key = reverse ? properties->key_max : properties->key_min;
+    base->cell = slice_make(NULL, 0);
+    return true;
+}
+
 static const struct cursor_ops run_cursor_ops = {
     .seek = run_cursor_seek,
     .seek_before = run_cursor_seek_before,
     .next = run_cursor_next,
     .previous = run_cursor_previous,
+    .approach = run_cursor_approach,
 };
 
 void run_cursor_open(struct run_cursor *cursor, const struct run *run)

@@ -24,6 +24,8 @@ struct array_cursor {
     struct prng *prng;
     uint32_t blocks_percent;
     int fails_at; /* A move to this key says STATUS_IO; -1: never. */
+    uint32_t move_count;
+    int approaching; /* The present key on its way to which it is; -1: none. */
 };
 
 static void key_text(int i, char text[3])
@@ -47,6 +49,7 @@ static int key_index(struct slice bound)
 /* From `at` on in steps of `step` to a present key. */
 static enum status array_go(struct array_cursor *array, int at, int step, enum lsm_wait wait)
 {
+    array->move_count++;
     if (wait == LSM_NOWAIT && prng_chance(array->prng, array->blocks_percent, 100)) {
         array->base.key = slice_make(NULL, 0);
         array->base.cell = slice_make(NULL, 0);
@@ -62,6 +65,7 @@ static enum status array_go(struct array_cursor *array, int at, int step, enum l
     if (at == array->fails_at) {
         return STATUS_IO;
     }
+    array->approaching = -1;
     array->base.key = slice_text(key_texts[at]);
     array->base.cell = slice_make(array->cells[at], array->cell_sizes[at]);
     return STATUS_OK;
@@ -74,27 +78,54 @@ static struct array_cursor *array_of(struct cursor *cursor)
 
 static enum status array_seek(struct cursor *cursor, struct slice bound, enum lsm_wait wait)
 {
+    array_of(cursor)->approaching = -1;
     return array_go(array_of(cursor), key_index(bound), 1, wait);
 }
 
 static enum status array_seek_before(struct cursor *cursor, struct slice bound, enum lsm_wait wait)
 {
     int at = bound.size == 0 ? (int)KEY_COUNT - 1 : key_index(bound) - 1;
+    array_of(cursor)->approaching = -1;
     return array_go(array_of(cursor), at, -1, wait);
 }
 
 static enum status array_next(struct cursor *cursor, enum lsm_wait wait)
 {
-    return array_go(array_of(cursor), array_of(cursor)->at + 1, 1, wait);
+    struct array_cursor *array = array_of(cursor);
+    return array_go(array, array->approaching >= 0 ? array->approaching : array->at + 1, 1, wait);
 }
 
 static enum status array_previous(struct cursor *cursor, enum lsm_wait wait)
 {
-    return array_go(array_of(cursor), array_of(cursor)->at - 1, -1, wait);
+    struct array_cursor *array = array_of(cursor);
+    return array_go(array, array->approaching >= 0 ? array->approaching : array->at - 1, -1, wait);
+}
+
+/* Now and then says how far it can be at least: some key between the bound and the next one. */
+static bool array_approach(struct cursor *cursor, struct slice bound, bool reverse)
+{
+    struct array_cursor *array = array_of(cursor);
+    int step = reverse ? -1 : 1;
+    int first = key_index(bound) - (reverse ? 1 : 0);
+    if (reverse && bound.size == 0) {
+        first = (int)KEY_COUNT - 1;
+    }
+    int at = first;
+    while (at >= 0 && at < (int)KEY_COUNT && !array->present[at]) {
+        at += step;
+    }
+    if (at < 0 || at >= (int)KEY_COUNT || prng_chance(array->prng, 1, 2)) {
+        return false;
+    }
+    array->approaching = at;
+    int before = (int)prng_below(array->prng, (uint64_t)((at - first) * step) + 1);
+    array->base.key = slice_text(key_texts[at - before * step]);
+    array->base.cell = slice_make(NULL, 0);
+    return true;
 }
 
 static const struct cursor_ops array_ops = {array_seek, array_seek_before, array_next,
-                                            array_previous};
+                                            array_previous, array_approach};
 
 /* Random sources, and per key the greatest cell of all of them. */
 struct fixture {
@@ -122,6 +153,7 @@ static void fixture_make(struct fixture *fixture, uint64_t seed)
         array->prng = &fixture->prng;
         array->blocks_percent = 20;
         array->fails_at = -1;
+        array->approaching = -1;
         fixture->sources[s] = &array->base;
         for (uint32_t i = 0; i < KEY_COUNT; i++) {
             if (!prng_chance(&fixture->prng, density, 100)) {
@@ -204,6 +236,45 @@ Test(merge, shows_every_key_once_with_its_greatest_cell_both_ways)
     }
 }
 
+/* Three sources one behind the other, which all say where they begin. */
+Test(merge, a_source_is_not_read_before_the_merge_comes_to_it)
+{
+    static struct fixture fixture;
+    uint32_t announced_count = 0;
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        fixture_make(&fixture, seed);
+        fixture.source_count = 3;
+        struct array_cursor *arrays = fixture.arrays;
+        static const int firsts[] = {5, 20, 40};
+        for (int s = 0; s < 3; s++) {
+            arrays[s] = (struct array_cursor){
+                .base.ops = &array_ops, .prng = &fixture.prng, .fails_at = -1, .approaching = -1};
+            fixture.sources[s] = &arrays[s].base;
+            for (int i = firsts[s]; i < firsts[s] + 10; i++) {
+                struct cell cell = {.version = {.time = 1, .node = 1}};
+                arrays[s].present[i] = true;
+                arrays[s].cell_sizes[i] = (uint8_t)cell_encoded_size(&cell);
+                cell_encode(&cell, arrays[s].cells[i]);
+            }
+        }
+        struct merge merge;
+        cr_assert_eq(merge_open(&merge, fixture.sources, 3), STATUS_OK);
+        enum status status = cursor_seek(&merge.base, slice_make(NULL, 0), LSM_MAY_BLOCK);
+        int announced = arrays[1].approaching >= 0 ? key_index(arrays[1].base.key) : 0;
+        for (int i = 0; i < 10; i++) {
+            cr_assert_eq(status, STATUS_OK);
+            uint32_t expected = announced <= firsts[0] + i ? 1 : 0;
+            cr_assert_eq(arrays[1].move_count, expected, "seed=%lu step %d", seed, i);
+            announced_count += expected == 0 ? 1 : 0;
+            status = cursor_next(&merge.base, LSM_MAY_BLOCK);
+        }
+        cr_assert_eq(status, STATUS_OK);
+        cr_assert_eq(arrays[1].move_count, 1, "seed=%lu", seed);
+        merge_close(&merge);
+    }
+    cr_assert(announced_count > 50, "%u", announced_count);
+}
+
 Test(merge, failure_of_one_source_ends_the_walk_until_a_seek)
 {
     uint32_t failed_count = 0;
@@ -240,7 +311,8 @@ Test(merge, a_cell_that_does_not_decode_is_corrupt)
     static struct fixture fixture;
     fixture_make(&fixture, 1);
     static struct array_cursor bad;
-    bad = (struct array_cursor){.base.ops = &array_ops, .prng = &fixture.prng, .fails_at = -1};
+    bad = (struct array_cursor){
+        .base.ops = &array_ops, .prng = &fixture.prng, .fails_at = -1, .approaching = -1};
     bad.present[3] = true;
     bad.cell_sizes[3] = 1;
     bad.cells[3][0] = 0xff;
