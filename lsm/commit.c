@@ -12,6 +12,7 @@
 #include "base/contract.h"
 #include "base/log.h"
 #include "lsm/engine.h"
+#include "lsm/wal_recovery.h"
 
 enum status commit_merge_locked(struct lsm *lsm, struct slice key, struct slice encoded_cell)
 {
@@ -69,6 +70,9 @@ static enum status admit_locked(const struct lsm *lsm, uint64_t size)
     }
     if (lsm->failed) {
         return STATUS_READ_ONLY;
+    }
+    if (engine_is_full_locked(lsm)) {
+        return STATUS_NO_SPACE;
     }
     uint64_t queued = lsm->wal.queue_size;
     if (queued > 0 && queued + size > lsm->options.wal_buffer_size) {
@@ -253,30 +257,44 @@ static void idle_timer_fired(struct env_timer *timer)
     mutex_unlock(&lsm->mutex);
 }
 
+/* Names it in the manifest: records may go into it from then on. */
+static enum status segment_name(struct lsm *lsm, const struct wal_segment *segment)
+{
+    struct manifest_segment named = {
+        .id = segment->id, .nonce = segment->nonce, .start_position = WAL_START_UNKNOWN};
+    struct buffer edit = {0};
+    manifest_put_segment(&edit, &named);
+    manifest_put_next_file(&edit, segment->id + 1);
+    enum status status = manifest_commit(&lsm->manifest, &edit);
+    buffer_deinit(&edit);
+    return status;
+}
+
+static enum status segment_make(struct lsm *lsm, struct segment_prepare *prepare)
+{
+    enum status status = STATUS_OK;
+    if (prepare->segment == NULL) {
+        struct wal_segment_header header = {
+            .id = engine_file_id(lsm),
+            .nonce = env_random(lsm->env),
+        };
+        status =
+            wal_segment_create(lsm->env, lsm->path, &header, prepare->capacity, &prepare->segment);
+    }
+    if (status == STATUS_OK && prepare->segment->capacity < prepare->capacity) {
+        status = wal_segment_grow(prepare->segment, prepare->capacity);
+    }
+    if (status == STATUS_OK && !prepare->named) {
+        status = segment_name(lsm, prepare->segment);
+        prepare->named = status == STATUS_OK;
+    }
+    return status;
+}
+
 static void prepare_run(struct env_job *job)
 {
     struct segment_prepare *prepare = container_of(job, struct segment_prepare, job);
-    struct lsm *lsm = container_of(prepare, struct lsm, prepare);
-    if (prepare->segment != NULL) {
-        prepare->status = wal_segment_grow(prepare->segment, prepare->capacity);
-        return;
-    }
-    struct wal_segment_header header = {
-        .id = engine_file_id(lsm),
-        .nonce = env_random(lsm->env),
-    };
-    prepare->status =
-        wal_segment_create(lsm->env, lsm->path, &header, prepare->capacity, &prepare->segment);
-    if (prepare->status != STATUS_OK) {
-        return;
-    }
-    struct manifest_segment segment = {
-        .id = header.id, .nonce = header.nonce, .start_position = UINT64_MAX};
-    struct buffer edit = {0};
-    manifest_put_segment(&edit, &segment);
-    manifest_put_next_file(&edit, header.id + 1);
-    prepare->status = manifest_commit(&lsm->manifest, &edit);
-    buffer_deinit(&edit);
+    prepare->status = segment_make(container_of(prepare, struct lsm, prepare), prepare);
 }
 
 static void prepare_done(struct env_job *job, enum status status)
@@ -289,11 +307,14 @@ static void prepare_done(struct env_job *job, enum status status)
     if (status == STATUS_OK) {
         status = prepare->status;
     }
-    ASSERT(lsm->wal.ready == NULL);
-    lsm->wal.ready = prepare->segment;
-    prepare->segment = NULL;
-    if (status != STATUS_OK) {
-        engine_fail_locked(lsm, status, "log segment");
+    if (status == STATUS_OK) {
+        ASSERT(lsm->wal.ready == NULL);
+        lsm->wal.ready = prepare->segment;
+        prepare->segment = NULL;
+        prepare->named = false;
+        engine_job_worked_locked(lsm, ENGINE_SEGMENT);
+    } else {
+        engine_job_failed_locked(lsm, ENGINE_SEGMENT, status); /* Goes on where it failed. */
     }
     engine_pump_locked(lsm);
     mutex_unlock(&lsm->mutex);
@@ -302,13 +323,16 @@ static void prepare_done(struct env_job *job, enum status status)
 static void prepare_start_locked(struct lsm *lsm, uint64_t capacity)
 {
     struct segment_prepare *prepare = &lsm->prepare;
-    if (prepare->running) {
+    if (prepare->running || !engine_may_start_locked(lsm, ENGINE_SEGMENT)) {
         return; /* If the result is too small, it is grown next. */
+    }
+    if (prepare->segment == NULL && lsm->wal.ready != NULL) {
+        prepare->segment = lsm->wal.ready;
+        prepare->named = true;
+        lsm->wal.ready = NULL;
     }
     prepare->running = true;
     prepare->capacity = capacity;
-    prepare->segment = lsm->wal.ready;
-    lsm->wal.ready = NULL;
     env_submit(lsm->env, ENV_LANE_POOL, &prepare->job);
 }
 

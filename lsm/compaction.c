@@ -396,23 +396,23 @@ static struct table_change compaction_change(const struct compaction *compaction
     };
 }
 
-static enum status step_commit(struct lsm *lsm)
+static enum status step_finish(struct lsm *lsm)
 {
     struct compaction *compaction = &lsm->compaction;
     enum status status = table_output_finish(lsm, &compaction->output);
-    if (status == STATUS_OK) {
-        status = inputs_settle(compaction);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
+    return status == STATUS_OK ? inputs_settle(compaction) : status;
+}
+
+static enum status step_commit(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
     struct table_change change = compaction_change(compaction);
     struct buffer edit = {0};
     table_change_put(&edit, &change);
     mutex_lock(&lsm->mutex);
     manifest_put_next_file(&edit, lsm->next_file_id);
     mutex_unlock(&lsm->mutex);
-    status = manifest_commit(&lsm->manifest, &edit);
+    enum status status = manifest_commit(&lsm->manifest, &edit);
     buffer_deinit(&edit);
     return status;
 }
@@ -421,10 +421,20 @@ static void compaction_run(struct env_job *job)
 {
     struct compaction *compaction = container_of(job, struct compaction, job);
     struct lsm *lsm = container_of(compaction, struct lsm, compaction);
-    enum status status = slice_merge(lsm);
-    if (status == STATUS_NOT_FOUND) {
+    enum status status = STATUS_OK;
+    if (compaction->phase == COMPACTION_GIVING_UP) {
+        table_output_discard(lsm, &compaction->output);
+    }
+    if (compaction->phase == COMPACTION_WRITING) {
+        status = slice_merge(lsm);
+        if (status == STATUS_NOT_FOUND) {
+            status = step_finish(lsm);
+            compaction->phase = status == STATUS_OK ? COMPACTION_COMMITTING : COMPACTION_WRITING;
+        }
+    }
+    if (compaction->phase == COMPACTION_COMMITTING) {
         status = step_commit(lsm);
-        compaction->ended = status == STATUS_OK;
+        compaction->phase = status == STATUS_OK ? COMPACTION_INSTALLING : COMPACTION_COMMITTING;
     }
     compaction->status = status;
 }
@@ -450,7 +460,7 @@ static void step_free(struct lsm *lsm)
     compaction->input_count = 0;
     compaction->merge_open = false;
     compaction->started = false;
-    compaction->ended = false;
+    compaction->phase = COMPACTION_IDLE;
     compaction->dropped = NULL;
     compaction->dropped_count = 0;
     compaction->lowered_count = 0;
@@ -495,29 +505,38 @@ static enum status step_install_locked(struct lsm *lsm)
     return status;
 }
 
+static void compaction_submit_locked(struct lsm *lsm)
+{
+    lsm->compaction.running = true;
+    env_submit(lsm->env, ENV_LANE_POOL, &lsm->compaction.job);
+}
+
 static void compaction_done(struct env_job *job, enum status status)
 {
     struct compaction *compaction = container_of(job, struct compaction, job);
     struct lsm *lsm = container_of(compaction, struct lsm, compaction);
     mutex_lock(&lsm->mutex);
+    compaction->running = false;
     lsm->cancelled = lsm->cancelled || status == STATUS_CANCELLED;
     if (status == STATUS_OK) {
         status = compaction->status;
     }
-    if (status == STATUS_OK && compaction->ended) {
+    if (status == STATUS_OK && compaction->phase == COMPACTION_INSTALLING) {
         status = step_install_locked(lsm);
+        if (status == STATUS_OK) {
+            engine_job_worked_locked(lsm, ENGINE_MERGE);
+            step_free(lsm);
+            merging_prune_locked(lsm);
+        }
+    } else if (status == STATUS_OK && compaction->phase == COMPACTION_GIVING_UP) {
+        step_free(lsm); /* The pump chooses a step anew, after a rest. */
     }
     if (status != STATUS_OK) {
-        engine_fail_locked(lsm, status, "compaction"); /* compaction_abandon() frees the rest. */
-        compaction->running = false;
-    } else if (compaction->ended) {
-        step_free(lsm);
-        compaction->running = false;
-        merging_prune_locked(lsm);
-    } else if (lsm->stopping || lsm->failed) {
-        compaction->running = false;
-    } else {
-        env_submit(lsm->env, ENV_LANE_POOL, &compaction->job);
+        engine_job_failed_locked(lsm, ENGINE_MERGE, status);
+        if (compaction->phase == COMPACTION_WRITING && status != STATUS_CANCELLED) {
+            compaction->phase = COMPACTION_GIVING_UP;
+            compaction_submit_locked(lsm); /* At once: somebody may need the space. */
+        }
     }
     engine_pump_locked(lsm);
     mutex_unlock(&lsm->mutex);
@@ -574,18 +593,22 @@ static void step_start_locked(struct lsm *lsm, uint32_t tier)
     }
     if (status != STATUS_OK) {
         step_free(lsm);
-        engine_fail_locked(lsm, status, "compaction");
+        engine_job_failed_locked(lsm, ENGINE_MERGE, status);
         return;
     }
-    compaction->running = true;
-    env_submit(lsm->env, ENV_LANE_POOL, &compaction->job);
+    compaction->phase = COMPACTION_WRITING;
+    compaction_submit_locked(lsm);
 }
 
 void compaction_pump_locked(struct lsm *lsm)
 {
     struct compaction *compaction = &lsm->compaction;
     const struct table_set *set = lsm->sources->tables;
-    if (compaction->running) {
+    if (compaction->running || !engine_may_start_locked(lsm, ENGINE_MERGE)) {
+        return;
+    }
+    if (compaction->phase != COMPACTION_IDLE) {
+        compaction_submit_locked(lsm); /* The next slice, or what failed once more. */
         return;
     }
     uint32_t full = full_tier(set);

@@ -22,15 +22,25 @@ struct sources;
 struct lsm;
 
 /*
- *   IDLE --> RUNNING --> IDLE        (tier merge, or one step of a merge into the bottom)
- *              |  ^
- *              v  |  next slice
- *            RUNNING
+ * One step, a tier merge or a part of a merge into the bottom:
+ *
+ *   IDLE --> WRITING --> COMMITTING --> INSTALLING --> IDLE     (what fails is tried again there)
+ *               |
+ *               +--> GIVING_UP --> IDLE            (the tables written so far go; it begins anew)
  */
+enum compaction_phase {
+    COMPACTION_IDLE,
+    COMPACTION_WRITING,
+    COMPACTION_COMMITTING,
+    COMPACTION_INSTALLING,
+    COMPACTION_GIVING_UP,
+};
+
 struct compaction {
     struct env_job job;
-    bool running; /* From the first slice of a step to its last. */
-    bool bottom;  /* Into the bottom, by key slices; otherwise one tier into the next. */
+    bool running; /* The job is submitted. */
+    enum compaction_phase phase;
+    bool bottom; /* Into the bottom, by key slices; otherwise one tier into the next. */
 
     /* The merge into the bottom under way, over several steps. */
     uint64_t merging[TABLE_SET_RUN_COUNT_MAX]; /* Ids of the runs that go down. */
@@ -48,7 +58,6 @@ struct compaction {
     bool merge_open;
     struct buffer upper; /* Keys below it take part; empty: all. */
     bool started;        /* The merge stands on the last cell taken. */
-    bool ended;          /* Written and committed. */
     struct table_output output;
     struct table **dropped; /* Inputs that are used up. */
     uint32_t dropped_count;

@@ -3,16 +3,21 @@
  *
  *   OPEN --> STOPPING --> STOPPED        (lsm_stop; what runs ends, nothing new starts)
  *     |         |
- *     +---------+--> FAILED              (first disk error; reads still served)
+ *     +---------+--> FAILED              (the log failed; reads still served)
  *
  * Invariants:
  *  (1) After a failure or a stop no flush or merge is started; the log goes on only to answer.
+ *      What fails beside the log only rests for a while, and is tried again.
  *  (2) Each accepted write and each request is told exactly once.
  */
 #include "lsm/engine.h"
 
 #include "base/contract.h"
 #include "base/log.h"
+
+#define ENGINE_RETRY_MS_MIN UINT64_C(100) /* Doubles with each failure in a row. */
+#define ENGINE_RETRY_MS_MAX UINT64_C(10000)
+#define NS_PER_MS UINT64_C(1000000)
 
 uint64_t engine_file_id(struct lsm *lsm)
 {
@@ -33,6 +38,86 @@ void engine_fail_locked(struct lsm *lsm, enum status status, const char *what)
     log_error(lsm->env, "lsm.read_only", "path=%s what=%s status=%s", lsm->path, what,
               status_name(status));
     engine_notify_locked(lsm);
+}
+
+/* What of these passes by itself, or by somebody's help, while the engine goes on. */
+static bool may_pass(enum status status)
+{
+    return status == STATUS_IO || status == STATUS_NO_SPACE || status == STATUS_NO_MEMORY ||
+           status == STATUS_CORRUPT;
+}
+
+static void retry_timer_start_locked(struct lsm *lsm)
+{
+    uint64_t now_ns = env_monotonic_ns(lsm->env);
+    uint64_t first_ns = UINT64_MAX;
+    for (uint32_t i = 0; i < ENGINE_WORK_COUNT; i++) {
+        const struct engine_retry *retry = &lsm->retries[i];
+        if (retry->due_ns > now_ns && retry->due_ns < first_ns) {
+            first_ns = retry->due_ns;
+        }
+    }
+    if (first_ns != UINT64_MAX && !lsm->stopping && !lsm->cancelled) {
+        lsm->env->ops->timer_start(lsm->env, &lsm->retry_timer, first_ns - now_ns);
+    }
+}
+
+void engine_job_failed_locked(struct lsm *lsm, enum engine_work work, enum status status)
+{
+    static const char *const names[] = {
+        [ENGINE_FLUSH] = "flush", [ENGINE_MERGE] = "merge", [ENGINE_SEGMENT] = "segment"};
+    ASSERT(status != STATUS_OK);
+    if (status == STATUS_CANCELLED) {
+        return;
+    }
+    if (!may_pass(status)) {
+        engine_fail_locked(lsm, status, names[work]);
+        return;
+    }
+    struct engine_retry *retry = &lsm->retries[work];
+    uint64_t rest_ms = ENGINE_RETRY_MS_MIN << retry->failure_count;
+    if (rest_ms >= ENGINE_RETRY_MS_MAX) {
+        rest_ms = ENGINE_RETRY_MS_MAX;
+    } else {
+        retry->failure_count++;
+    }
+    retry->status = status;
+    retry->due_ns = env_monotonic_ns(lsm->env) + rest_ms * NS_PER_MS;
+    lsm->stats.job_failure_count++;
+    log_warn(lsm->env, "lsm.job_failed", "path=%s job=%s status=%s again_ms=%llu", lsm->path,
+             names[work], status_name(status), (unsigned long long)rest_ms);
+    lsm->retry_told = false;
+    engine_notify_locked(lsm); /* Timers are started on the loop only. */
+}
+
+void engine_job_worked_locked(struct lsm *lsm, enum engine_work work)
+{
+    lsm->retries[work] = (struct engine_retry){0};
+}
+
+bool engine_may_start_locked(const struct lsm *lsm, enum engine_work work)
+{
+    const struct engine_retry *retry = &lsm->retries[work];
+    return retry->due_ns == 0 || env_monotonic_ns(lsm->env) >= retry->due_ns;
+}
+
+bool engine_is_full_locked(const struct lsm *lsm)
+{
+    for (uint32_t i = 0; i < ENGINE_WORK_COUNT; i++) {
+        if (lsm->retries[i].status == STATUS_NO_SPACE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void retry_timer_fired(struct env_timer *timer)
+{
+    struct lsm *lsm = container_of(timer, struct lsm, retry_timer);
+    mutex_lock(&lsm->mutex);
+    retry_timer_start_locked(lsm); /* For those that rest longer. */
+    engine_pump_locked(lsm);
+    mutex_unlock(&lsm->mutex);
 }
 
 void engine_notify_locked(struct lsm *lsm)
@@ -81,7 +166,8 @@ static bool requests_due_locked(const struct lsm *lsm, const struct list_node *r
 
 static bool notice_due_locked(struct lsm *lsm)
 {
-    return (lsm->failed && !lsm->failure_told) || !list_empty(&lsm->lost_writes) ||
+    return (lsm->failed && !lsm->failure_told) || !lsm->retry_told ||
+           !list_empty(&lsm->lost_writes) ||
            requests_due_locked(lsm, &lsm->flush_requests, lsm->flushed_total) ||
            requests_due_locked(lsm, &lsm->compact_requests, lsm->compacted_total) ||
            (lsm->stop != NULL && is_quiet_locked(lsm));
@@ -157,6 +243,10 @@ static void notify_done(struct env_job *job, enum status status)
             mutex_lock(&lsm->mutex);
         }
     }
+    if (!lsm->retry_told) {
+        lsm->retry_told = true;
+        retry_timer_start_locked(lsm);
+    }
     lost_writes_tell_locked(lsm);
     requests_tell_locked(lsm, &lsm->flush_requests, &lsm->flushed_total);
     requests_tell_locked(lsm, &lsm->compact_requests, &lsm->compacted_total);
@@ -181,6 +271,7 @@ void engine_init_jobs(struct lsm *lsm)
 {
     lsm->notify_job.run = notify_run;
     lsm->notify_job.done = notify_done;
+    lsm->retry_timer.fired = retry_timer_fired;
     list_init(&lsm->lost_writes);
     list_init(&lsm->flush_requests);
     list_init(&lsm->compact_requests);

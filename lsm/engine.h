@@ -47,8 +47,19 @@ struct segment_prepare {
     struct env_job job;
     bool running;
     uint64_t capacity;
-    struct wal_segment *segment; /* In: the ready one to grow, or NULL. Out: the result. */
+    struct wal_segment *segment; /* What there is of it; NULL while nothing is. */
+    bool named;                  /* The manifest has it. */
     enum status status;
+};
+
+/* Background work that can fail and is tried again. */
+enum engine_work { ENGINE_FLUSH, ENGINE_MERGE, ENGINE_SEGMENT, ENGINE_WORK_COUNT };
+
+/* How one kind of work rests after a failure. */
+struct engine_retry {
+    uint32_t failure_count; /* In a row. */
+    uint64_t due_ns;        /* Not before this. */
+    enum status status;     /* Of the last one; STATUS_OK: it works. */
 };
 
 struct read_counters {
@@ -84,7 +95,10 @@ struct lsm {
     uint64_t flushed_total;   /* Of those, how many are in tables. */
     uint64_t compacted_total; /* Of those, how many are in the bottom. */
 
-    bool failed; /* Read-only. */
+    struct engine_retry retries[ENGINE_WORK_COUNT];
+    struct env_timer retry_timer; /* Pumps when the first rest is over. */
+    bool retry_told;              /* The loop knows of the latest failure. */
+    bool failed;                  /* Read-only. */
     enum status failure;
     bool failure_told;
     bool stopping;
@@ -109,6 +123,19 @@ struct lsm {
 void engine_pump_locked(struct lsm *lsm);
 /* The engine takes no more writes. The first reason counts. */
 void engine_fail_locked(struct lsm *lsm, enum status status, const char *what);
+/*
+ * A job gave up with `status` (CANCELLED: nothing comes of it).
+ * What may pass (IO, NO_SPACE, NO_MEMORY, CORRUPT: a damaged input, which others care for) makes
+ * this work rest, longer each time, and be tried again; anything else is a bug in what we meant
+ * to write, and ends writing. The job keeps what a failed manifest commit may have made durable
+ * (see manifest.h) and gives up the rest.
+ */
+void engine_job_failed_locked(struct lsm *lsm, enum engine_work work, enum status status);
+void engine_job_worked_locked(struct lsm *lsm, enum engine_work work); /* Failures are over. */
+/* False while this work rests after a failure. */
+bool engine_may_start_locked(const struct lsm *lsm, enum engine_work work);
+/* Some work found the disk full, and has not worked since. */
+bool engine_is_full_locked(const struct lsm *lsm);
 void engine_notify_locked(struct lsm *lsm);
 uint64_t engine_file_id(struct lsm *lsm);
 void engine_init_jobs(struct lsm *lsm);

@@ -6,7 +6,9 @@
  *      position; only then do log segments go, and last the memtable.
  *  (2) A frozen memtable has no writer, so the cursor may pause between slices for as long as it
  *      likes.
- *  (3) Memtables are flushed oldest first: the replay position never passes over one that is still
+ *  (3) After a failed commit the disk may have the edit: tables and segments stay, and the same
+ *      edit is committed again.
+ *  (4) Memtables are flushed oldest first: the replay position never passes over one that is still
  *      in memory only.
  */
 #include "lsm/flush.h"
@@ -30,6 +32,15 @@ static uint64_t segments_take_dead_locked(struct wal *wal, uint64_t position,
         list_append(dead, node);
     }
     UNREACHABLE("the last segment is never dead");
+}
+
+static void segments_put_back_locked(struct wal *wal, struct list_node *dead)
+{
+    struct list_node *first = wal->segments.next;
+    struct list_node *node = NULL;
+    while ((node = list_take_first(dead)) != NULL) {
+        list_insert_before(first, node);
+    }
 }
 
 static void segments_remove(struct lsm *lsm, struct list_node *dead)
@@ -77,13 +88,13 @@ static enum status flush_commit(struct lsm *lsm)
         segments_remove(lsm, &dead);
         return STATUS_OK;
     }
-    struct list_node *node = NULL; /* Nobody knows whether they are dead: the files stay. */
-    while ((node = list_take_first(&dead)) != NULL) {
-        wal_segment_destroy(container_of(node, struct wal_segment, node));
-    }
+    mutex_lock(&lsm->mutex);
+    segments_put_back_locked(&lsm->wal, &dead);
+    mutex_unlock(&lsm->mutex);
     return status;
 }
 
+/* Takes about one slice; STATUS_NOT_FOUND: the memtable is at its end. */
 static enum status flush_slice(struct lsm *lsm)
 {
     struct flush *flush = &lsm->flush;
@@ -109,14 +120,6 @@ static enum status flush_slice(struct lsm *lsm)
         }
         status = cursor_next(cursor, LSM_MAY_BLOCK);
     }
-    if (status != STATUS_NOT_FOUND) {
-        return status;
-    }
-    status = table_output_finish(lsm, &flush->output);
-    if (status == STATUS_OK) {
-        status = flush_commit(lsm);
-    }
-    flush->ended = status == STATUS_OK;
     return status;
 }
 
@@ -124,7 +127,28 @@ static void flush_run(struct env_job *job)
 {
     struct flush *flush = container_of(job, struct flush, job);
     struct lsm *lsm = container_of(flush, struct lsm, flush);
-    flush->status = flush_slice(lsm);
+    enum status status = STATUS_OK;
+    if (flush->phase == FLUSH_GIVING_UP) {
+        table_output_discard(lsm, &flush->output);
+    }
+    if (flush->phase == FLUSH_WRITING) {
+        status = flush_slice(lsm);
+        if (status == STATUS_NOT_FOUND) {
+            status = table_output_finish(lsm, &flush->output);
+            flush->phase = status == STATUS_OK ? FLUSH_COMMITTING : FLUSH_WRITING;
+        }
+    }
+    if (flush->phase == FLUSH_COMMITTING) {
+        status = flush_commit(lsm);
+        flush->phase = status == STATUS_OK ? FLUSH_INSTALLING : FLUSH_COMMITTING;
+    }
+    flush->status = status;
+}
+
+static void flush_submit_locked(struct lsm *lsm)
+{
+    lsm->flush.running = true;
+    env_submit(lsm->env, ENV_LANE_POOL, &lsm->flush.job);
 }
 
 /* Frees what the flush holds, without touching files on the loop. */
@@ -132,7 +156,21 @@ static void flush_end_locked(struct flush *flush)
 {
     memtable_release(flush->memtable);
     flush->memtable = NULL;
-    flush->running = false;
+}
+
+static enum status flush_install_locked(struct lsm *lsm)
+{
+    struct flush *flush = &lsm->flush;
+    struct table_change change = flush_change(flush);
+    enum status status = sources_change_locked(lsm, &change, true);
+    if (status == STATUS_OK) {
+        lsm->flushed_total++;
+        lsm->stats.flush_written += flush->output.size;
+        engine_job_worked_locked(lsm, ENGINE_FLUSH);
+        table_output_reset(&flush->output); /* The sources hold the tables: closes no file. */
+        flush_end_locked(flush);
+    }
+    return status;
 }
 
 static void flush_done(struct env_job *job, enum status status)
@@ -140,26 +178,22 @@ static void flush_done(struct env_job *job, enum status status)
     struct flush *flush = container_of(job, struct flush, job);
     struct lsm *lsm = container_of(flush, struct lsm, flush);
     mutex_lock(&lsm->mutex);
+    flush->running = false;
     lsm->cancelled = lsm->cancelled || status == STATUS_CANCELLED;
     if (status == STATUS_OK) {
         status = flush->status;
     }
-    if (status == STATUS_OK && flush->ended) {
-        struct table_change change = flush_change(flush);
-        status = sources_change_locked(lsm, &change, true);
+    if (status == STATUS_OK && flush->phase == FLUSH_INSTALLING) {
+        status = flush_install_locked(lsm);
+    } else if (status == STATUS_OK && flush->phase == FLUSH_GIVING_UP) {
+        flush_end_locked(flush);
     }
     if (status != STATUS_OK) {
-        engine_fail_locked(lsm, status, "flush"); /* flush_abandon() frees the rest at close. */
-        flush->running = false;
-    } else if (flush->ended) {
-        lsm->flushed_total++;
-        lsm->stats.flush_written += flush->output.size;
-        table_output_reset(&flush->output); /* The sources hold the tables: closes no file. */
-        flush_end_locked(flush);
-    } else if (lsm->stopping || lsm->failed) {
-        flush->running = false;
-    } else {
-        env_submit(lsm->env, ENV_LANE_POOL, &flush->job);
+        engine_job_failed_locked(lsm, ENGINE_FLUSH, status);
+        if (flush->phase == FLUSH_WRITING && status != STATUS_CANCELLED) {
+            flush->phase = FLUSH_GIVING_UP;
+            flush_submit_locked(lsm); /* At once: somebody may need the space. */
+        }
     }
     engine_pump_locked(lsm);
     mutex_unlock(&lsm->mutex);
@@ -169,18 +203,22 @@ void flush_pump_locked(struct lsm *lsm)
 {
     struct flush *flush = &lsm->flush;
     struct sources *sources = lsm->sources;
-    if (flush->running || sources->frozen_count == 0 ||
-        sources->tables->run_count >= LSM_RUN_COUNT_BEFORE_STALL) {
+    if (flush->running || !engine_may_start_locked(lsm, ENGINE_FLUSH)) {
         return;
     }
-    ASSERT(flush->memtable == NULL);
-    flush->running = true;
+    if (flush->memtable != NULL) {
+        flush_submit_locked(lsm); /* The next slice, or what failed once more. */
+        return;
+    }
+    if (sources->frozen_count == 0 || sources->tables->run_count >= LSM_RUN_COUNT_BEFORE_STALL) {
+        return;
+    }
     flush->started = false;
-    flush->ended = false;
+    flush->phase = FLUSH_WRITING;
     flush->memtable = sources->frozen[0];
     memtable_reference(flush->memtable);
     flush->output = (struct table_output){.run_id = lsm->next_file_id++, .tier = 0};
-    env_submit(lsm->env, ENV_LANE_POOL, &flush->job);
+    flush_submit_locked(lsm);
 }
 
 void flush_abandon(struct lsm *lsm)

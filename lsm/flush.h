@@ -11,13 +11,20 @@
 #include "lsm/memtable.h"
 #include "lsm/table_output.h"
 
+/*
+ *   WRITING --> COMMITTING --> INSTALLING       (a step that fails is tried again where it failed)
+ *      |
+ *      +--> GIVING_UP                           (the tables written so far go; a new flush follows)
+ */
+enum flush_phase { FLUSH_WRITING, FLUSH_COMMITTING, FLUSH_INSTALLING, FLUSH_GIVING_UP };
+
 struct flush {
     struct env_job job;
-    bool running;              /* From the first slice to the last. */
-    struct memtable *memtable; /* Referenced. */
+    bool running;              /* The job is submitted. */
+    struct memtable *memtable; /* Referenced; NULL while no flush is under way. */
+    enum flush_phase phase;
     struct memtable_cursor cursor;
     bool started; /* The cursor stands on what comes next. */
-    bool ended;   /* All is written and committed. */
     struct table_output output;
     enum status status;
 };

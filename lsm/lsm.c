@@ -60,6 +60,7 @@ enum status lsm_open(struct env *env, const struct lsm_options *options, struct 
     options_complete(&made->options);
     made->frozen_total = 1;
     made->flushed_total = 1;
+    made->retry_told = true;
     mutex_init(&made->mutex);
     mutex_init(&made->pin_mutex);
     engine_init_jobs(made);
@@ -89,6 +90,7 @@ void lsm_stop(struct lsm *lsm, struct lsm_stop *stop)
         lsm->env->ops->timer_stop(lsm->env, &lsm->idle_timer);
         lsm->idle_timer_running = false;
     }
+    lsm->env->ops->timer_stop(lsm->env, &lsm->retry_timer);
     if (!lsm->failed && !lsm->cancelled) {
         enum status status = wal_append_idle(&lsm->wal); /* Syncs what was only buffered. */
         if (status != STATUS_OK) {

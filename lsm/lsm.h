@@ -10,7 +10,8 @@
  *      of the log; a write of durability NONE is not logged and lost unless flushed in time.
  *  (3) A batch is atomic over a crash, not in visibility. Iterators are no snapshots.
  *  (4) After a failed write or sync of the log, unsynced commits fail as STATUS_INDETERMINATE and
- *      the engine takes no more writes (STATUS_READ_ONLY); what is visible stays readable.
+ *      the engine takes no more writes (STATUS_READ_ONLY); what is visible stays readable. Failures
+ *      of other work are tried again until they pass; a full disk has writes refused meanwhile.
  *  (5) Reads and lsm_write may come from any thread. Completions run on the env's loop, never
  *      inside the call. Nothing in lsm_write, lsm_get and iterators with LSM_NOWAIT waits for a
  *      disk or for another thread's I/O.
@@ -103,9 +104,10 @@ struct lsm_write {
 
 /*
  * Accepts a batch; on STATUS_OK `done` runs once, later. Otherwise nothing happened:
- * STATUS_READ_ONLY, STATUS_CLOSED, STATUS_TOO_LARGE, STATUS_INVALID (an empty or too long key),
- * STATUS_OVERLOADED (the log buffer is full, or compaction debt is at its hard cap),
- * STATUS_NO_MEMORY. Among batches accepted one after another, log order is that order.
+ * STATUS_READ_ONLY, STATUS_NO_SPACE (until there is space again), STATUS_CLOSED, STATUS_TOO_LARGE,
+ * STATUS_INVALID (an empty or too long key), STATUS_OVERLOADED (the log buffer is full, or
+ * compaction debt is at its hard cap), STATUS_NO_MEMORY. Among batches accepted one after another,
+ * log order is that order.
  */
 MUST_USE enum status lsm_write(struct lsm *lsm, struct lsm_write *write);
 
@@ -188,6 +190,7 @@ struct lsm_stats {
     uint64_t would_block_count;
     uint64_t overloaded_count;
     uint64_t purged_count;
+    uint64_t job_failure_count; /* Background jobs that gave up, to be tried again. */
     struct version version_max; /* At or above every version ever merged, queued ones included. */
     bool read_only;
 };

@@ -6,7 +6,9 @@
  *      when the crash came. A valid edit behind it means that it was synced: damage.
  *  (2) After a torn tail was found, the file is rewritten before anything is appended (the engine
  *      does so at every open), so that (1) holds for the next reader.
- *  (3) The state in memory is made by decoding the very bytes that were written.
+ *  (3) The state in memory is made by decoding the very bytes that were written, and changes only
+ *      once they are durable.
+ *  (4) After a write that failed nothing is appended to that file: it may hold the edit, or a part.
  */
 #include "lsm/manifest.h"
 
@@ -529,30 +531,44 @@ static enum status temporary_write(struct env *env, const char *path, struct sli
     return status;
 }
 
-/* The mutex is held. */
-static enum status rewrite_locked(struct manifest *manifest, struct slice edit)
+/* What the state will be with `edit` applied. On failure *after is empty. */
+static enum status state_after(const struct manifest_state *state, struct slice edit,
+                               struct manifest_state *after)
 {
-    struct env *env = manifest->env;
-    struct env_file *file = NULL;
-    struct buffer whole = {0};
-    struct buffer bytes = {0};
-    char *path = name_in(manifest->folder, MANIFEST_NAME);
-    char *temporary = name_in(manifest->folder, MANIFEST_TEMPORARY_NAME);
-    uint64_t nonce = env_random(env);
-    enum status status = manifest_state_apply(&manifest->state, edit);
-    manifest_state_put(&whole, &manifest->state);
-    if (whole.size <= MANIFEST_EDIT_SIZE_MAX) {
-        manifest_encode(&bytes, nonce, buffer_slice(&whole));
-    } else if (status == STATUS_OK) {
-        status = STATUS_TOO_LARGE;
-    }
-    if (status == STATUS_OK &&
-        (path == NULL || temporary == NULL || buffer_status(&whole) != STATUS_OK ||
-         buffer_status(&bytes) != STATUS_OK)) {
-        status = STATUS_NO_MEMORY;
+    struct buffer copy = {0};
+    *after = (struct manifest_state){0};
+    manifest_state_put(&copy, state);
+    enum status status = buffer_status(&copy);
+    if (status == STATUS_OK) {
+        status = manifest_state_apply(after, buffer_slice(&copy));
     }
     if (status == STATUS_OK) {
-        status = temporary_write(env, temporary, buffer_slice(&bytes), &file);
+        status = manifest_state_apply(after, edit);
+    }
+    ASSERT(status != STATUS_CORRUPT); /* We made both. */
+    if (status != STATUS_OK) {
+        manifest_state_deinit(after);
+    }
+    buffer_deinit(&copy);
+    return status;
+}
+
+static void state_replace(struct manifest *manifest, const struct manifest_state *after)
+{
+    manifest_state_deinit(&manifest->state);
+    manifest->state = *after;
+}
+
+/* Puts a whole new file in the place of the old one. */
+static enum status file_replace(struct manifest *manifest, struct slice bytes,
+                                struct env_file **file)
+{
+    struct env *env = manifest->env;
+    char *path = name_in(manifest->folder, MANIFEST_NAME);
+    char *temporary = name_in(manifest->folder, MANIFEST_TEMPORARY_NAME);
+    enum status status = path == NULL || temporary == NULL ? STATUS_NO_MEMORY : STATUS_OK;
+    if (status == STATUS_OK) {
+        status = temporary_write(env, temporary, bytes, file);
     }
     if (status == STATUS_OK) {
         status = env->ops->name_rename(env, temporary, path);
@@ -560,24 +576,49 @@ static enum status rewrite_locked(struct manifest *manifest, struct slice edit)
     if (status == STATUS_OK) {
         status = env->ops->dir_sync(env, manifest->folder);
     }
+    memory_free(path);
+    memory_free(temporary);
+    return status;
+}
+
+/* The mutex is held. */
+static enum status rewrite_locked(struct manifest *manifest, struct slice edit)
+{
+    struct env_file *file = NULL;
+    struct buffer whole = {0};
+    struct buffer bytes = {0};
+    struct manifest_state after;
+    uint64_t nonce = env_random(manifest->env);
+    enum status status = state_after(&manifest->state, edit, &after);
+    if (status == STATUS_OK) {
+        manifest_state_put(&whole, &after);
+        status = whole.size > MANIFEST_EDIT_SIZE_MAX ? STATUS_TOO_LARGE : buffer_status(&whole);
+    }
+    if (status == STATUS_OK) {
+        manifest_encode(&bytes, nonce, buffer_slice(&whole));
+        status = buffer_status(&bytes);
+    }
+    if (status == STATUS_OK) {
+        status = file_replace(manifest, buffer_slice(&bytes), &file);
+        manifest->unsettled = status != STATUS_OK;
+    }
     if (status == STATUS_OK) {
         if (manifest->file != NULL) {
-            env->ops->file_close(manifest->file);
+            manifest->env->ops->file_close(manifest->file);
         }
         manifest->file = file;
         manifest->nonce = nonce;
         manifest->size = bytes.size;
         manifest->snapshot_size = bytes.size;
+        state_replace(manifest, &after);
     } else {
-        manifest->failed = true;
+        manifest_state_deinit(&after);
         if (file != NULL) {
-            env->ops->file_close(file);
+            manifest->env->ops->file_close(file);
         }
     }
     buffer_deinit(&whole);
     buffer_deinit(&bytes);
-    memory_free(path);
-    memory_free(temporary);
     return status;
 }
 
@@ -594,17 +635,24 @@ static enum status append_locked(struct manifest *manifest, struct slice edit)
 {
     struct env *env = manifest->env;
     struct buffer bytes = {0};
+    struct manifest_state after;
+    enum status status = state_after(&manifest->state, edit, &after);
     edit_put(&bytes, edit, manifest->nonce, manifest->size);
-    enum status status = buffer_status(&bytes);
     if (status == STATUS_OK) {
-        status = env->ops->file_write(manifest->file, manifest->size, buffer_slice(&bytes));
+        status = buffer_status(&bytes);
     }
     if (status == STATUS_OK) {
-        status = env->ops->file_sync(manifest->file);
+        status = env->ops->file_write(manifest->file, manifest->size, buffer_slice(&bytes));
+        if (status == STATUS_OK) {
+            status = env->ops->file_sync(manifest->file);
+        }
+        manifest->unsettled = status != STATUS_OK;
     }
     if (status == STATUS_OK) {
         manifest->size += bytes.size;
-        status = manifest_state_apply(&manifest->state, edit);
+        state_replace(manifest, &after);
+    } else {
+        manifest_state_deinit(&after);
     }
     buffer_deinit(&bytes);
     return status;
@@ -616,17 +664,17 @@ enum status manifest_commit(struct manifest *manifest, const struct buffer *edit
     if (status == STATUS_OK && edit->size > MANIFEST_EDIT_SIZE_MAX) {
         status = STATUS_TOO_LARGE;
     }
+    if (status != STATUS_OK) {
+        return status;
+    }
     mutex_lock(&manifest->mutex);
-    if (manifest->failed) {
-        status = STATUS_READ_ONLY;
-    } else if (status == STATUS_OK) {
-        if (manifest->size > MANIFEST_SIZE_BEFORE_REWRITE &&
-            manifest->size > 4 * manifest->snapshot_size) {
-            status = rewrite_locked(manifest, buffer_slice(edit));
-        } else {
-            status = append_locked(manifest, buffer_slice(edit));
-        }
-        manifest->failed = status != STATUS_OK;
+    bool long_grown = manifest->size > MANIFEST_SIZE_BEFORE_REWRITE &&
+                      manifest->size > 4 * manifest->snapshot_size;
+    status = manifest->unsettled || long_grown ? rewrite_locked(manifest, buffer_slice(edit))
+                                               : append_locked(manifest, buffer_slice(edit));
+    if (manifest->unsettled) {
+        log_warn(manifest->env, "manifest.unsettled", "folder=%s status=%s", manifest->folder,
+                 status_name(status));
     }
     mutex_unlock(&manifest->mutex);
     return status;

@@ -5,7 +5,9 @@
  * before any file that it replaces may go.
  * Contract:
  *  (1) An edit is one atomic change. After manifest_commit() returned STATUS_OK it survives any
- *      crash; after a failure nobody knows, and the engine must go read-only.
+ *      crash. After a failure the state here is without it, and the disk may have it or not: until
+ *      a later call has rewritten the file, a crash may leave either. So whoever failed keeps the
+ *      files that the edit names and those that it drops, and commits the same again later.
  *  (2) Files an edit drops may be removed only after it was committed.
  *  (3) Commits may come from several lanes; they are serialized by a lock that is held over I/O,
  *      so the loop never calls them.
@@ -98,7 +100,7 @@ struct manifest {
     uint64_t nonce;
     uint64_t size;          /* Bytes of the file that count. */
     uint64_t snapshot_size; /* Of the file when it was last rewritten. */
-    bool failed;
+    bool unsettled;         /* A write failed: the next commit rewrites the file. */
     struct manifest_state state;
 };
 
@@ -107,9 +109,11 @@ struct manifest {
  * STATUS_IO, STATUS_NO_MEMORY. */
 MUST_USE enum status manifest_open(struct manifest *manifest, struct env *env, const char *folder);
 void manifest_close(struct manifest *manifest);
-/* Replaces the file by one that holds the state with `edit` (may be empty) applied. Blocks. */
+/* Replaces the file by one that holds the state with `edit` (may be empty) applied. Blocks.
+ * STATUS_IO, STATUS_NO_SPACE, STATUS_NO_MEMORY, STATUS_TOO_LARGE. */
 MUST_USE enum status manifest_rewrite(struct manifest *manifest, struct slice edit);
-/* Appends and syncs; rewrites when the file has grown long. Blocks. */
+/* Appends and syncs; rewrites when the file has grown long, and after a failure. Blocks. As
+ * manifest_rewrite(). */
 MUST_USE enum status manifest_commit(struct manifest *manifest, const struct buffer *edit);
 
 #endif

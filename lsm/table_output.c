@@ -4,6 +4,7 @@
 #include "lsm/table_output.h"
 
 #include "base/contract.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "lsm/engine.h"
 
@@ -35,6 +36,18 @@ static enum status writer_begin(struct lsm *lsm, struct table_output *output)
         output->writer = NULL;
     }
     return status;
+}
+
+static void file_discard(struct lsm *lsm, uint64_t file_id)
+{
+    char *path = engine_table_path(lsm, file_id);
+    enum status status =
+        path == NULL ? STATUS_NO_MEMORY : lsm->env->ops->name_remove(lsm->env, path);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND) { /* The next open removes it. */
+        log_warn(lsm->env, "lsm.remove_failed", "path=%s status=%s", path == NULL ? "" : path,
+                 status_name(status));
+    }
+    memory_free(path);
 }
 
 static enum status writer_end(struct lsm *lsm, struct table_output *output)
@@ -102,4 +115,17 @@ void table_output_reset(struct table_output *output)
     }
     memory_free(output->places);
     *output = (struct table_output){0};
+}
+
+void table_output_discard(struct lsm *lsm, struct table_output *output)
+{
+    if (output->file_id != 0) { /* The last one that was begun, finished or not. */
+        file_discard(lsm, output->file_id);
+    }
+    for (uint32_t i = 0; i < output->place_count; i++) {
+        if (output->places[i].table->file_id != output->file_id) {
+            file_discard(lsm, output->places[i].table->file_id);
+        }
+    }
+    table_output_reset(output);
 }

@@ -33,7 +33,9 @@ MUST_USE enum status table_output_add(struct lsm *lsm, struct table_output *outp
                                       struct slice key, struct slice cell, bool *cut);
 /* Ends the last table and makes the names durable. */
 MUST_USE enum status table_output_finish(struct lsm *lsm, struct table_output *output);
-/* Drops the references and what was not finished. Ready for use again. */
+/* Drops the references and what was not finished; the files stay. Ready for use again. */
 void table_output_reset(struct table_output *output);
+/* The same, and removes the files: no edit names them. In jobs only. */
+void table_output_discard(struct lsm *lsm, struct table_output *output);
 
 #endif

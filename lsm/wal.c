@@ -198,11 +198,13 @@ enum status wal_segment_create(struct env *env, const char *folder,
     if (status == STATUS_OK) {
         status = env->ops->dir_sync(env, folder);
     }
-    memory_free(path);
     if (status != STATUS_OK) {
         wal_segment_destroy(made);
+        (void)env->ops->name_remove(env, path); /* If that fails too, the next open does it. */
+        memory_free(path);
         return status;
     }
+    memory_free(path);
     *segment = made;
     return STATUS_OK;
 }

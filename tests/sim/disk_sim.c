@@ -54,6 +54,7 @@ struct env_file {
     bool writable;
     bool poisoned;
     bool sync_skipped;
+    char path[DISK_PATH_SIZE_MAX]; /* As it was opened. */
 };
 
 struct env_dir_lock {
@@ -137,9 +138,32 @@ static void change_begin(struct disk_sim *disk)
     }
 }
 
-static bool name_fails(struct disk_sim *disk)
+/* NULL ends nothing. */
+static bool ends_with(const char *name, const char *end)
 {
-    return chance(disk, disk->options.faults.name_error_ppm);
+    size_t size = strlen(name);
+    return end != NULL && size >= strlen(end) && strcmp(name + size - strlen(end), end) == 0;
+}
+
+/* Whether a call that changes something on `path` meets an error. */
+static bool change_fails(struct disk_sim *disk, const char *path, uint32_t ppm)
+{
+    struct disk_faults *faults = &disk->options.faults;
+    if (faults->error_path_part != NULL && strstr(path, faults->error_path_part) == NULL) {
+        return false;
+    }
+    if (faults->error_countdown > 0) {
+        faults->error_countdown--;
+        if (faults->error_countdown == 0) {
+            return true;
+        }
+    }
+    return chance(disk, ppm);
+}
+
+static bool name_fails(struct disk_sim *disk, const char *path)
+{
+    return change_fails(disk, path, disk->options.faults.name_error_ppm);
 }
 
 static uint64_t pages_free(const struct disk_sim *disk)
@@ -305,13 +329,6 @@ static struct env_file *file_new(struct disk_sim *disk, struct disk_inode *inode
     return file;
 }
 
-/* NULL ends nothing. */
-static bool ends_with(const char *name, const char *end)
-{
-    size_t size = strlen(name);
-    return end != NULL && size >= strlen(end) && strcmp(name + size - strlen(end), end) == 0;
-}
-
 enum status disk_sim_open(struct disk_sim *disk, const char *path, enum env_open mode,
                           struct env_file **file)
 {
@@ -322,7 +339,7 @@ enum status disk_sim_open(struct disk_sim *disk, const char *path, enum env_open
     struct disk_inode *inode = disk_image_find(&disk->image, name);
     if (mode == ENV_OPEN_CREATE) {
         change_begin(disk);
-        if (name_fails(disk)) {
+        if (name_fails(disk, name)) {
             return STATUS_IO;
         }
         if (inode != NULL || name[0] == '\0') {
@@ -332,7 +349,7 @@ enum status disk_sim_open(struct disk_sim *disk, const char *path, enum env_open
             return STATUS_NOT_FOUND;
         }
         inode = disk_image_create(&disk->image, name, false);
-    } else if (name_fails(disk)) {
+    } else if (chance(disk, disk->options.faults.name_error_ppm)) {
         return STATUS_IO;
     }
     if (inode == NULL) {
@@ -342,6 +359,7 @@ enum status disk_sim_open(struct disk_sim *disk, const char *path, enum env_open
         return STATUS_IO;
     }
     *file = file_new(disk, inode, mode != ENV_OPEN_READ);
+    memcpy((*file)->path, name, strlen(name) + 1);
     (*file)->sync_skipped = ends_with(name, disk->options.sync_skipped);
     return STATUS_OK;
 }
@@ -423,7 +441,7 @@ enum status disk_sim_write(struct env_file *file, uint64_t offset, struct slice 
     change_begin(disk);
     trace_number(disk->world.hash, offset);
     trace_bytes(disk->world.hash, data);
-    if (chance(disk, disk->options.faults.write_error_ppm)) {
+    if (change_fails(disk, file->path, disk->options.faults.write_error_ppm)) {
         write_some(disk, file->inode, offset, data);
         return STATUS_IO;
     }
@@ -446,7 +464,7 @@ enum status disk_sim_sync(struct env_file *file)
     if (file->poisoned) {
         return STATUS_IO;
     }
-    if (chance(disk, disk->options.faults.sync_error_ppm)) {
+    if (change_fails(disk, file->path, disk->options.faults.sync_error_ppm)) {
         file->poisoned = true;
         disk_inode_sync_failed(file->inode, disk->world.prng);
         return STATUS_IO;
@@ -462,7 +480,7 @@ enum status disk_sim_truncate(struct env_file *file, uint64_t size)
     call_begin(disk, DISK_TRUNCATE, disk->options.name_ns_max);
     change_begin(disk);
     trace_number(disk->world.hash, size);
-    if (chance(disk, disk->options.faults.write_error_ppm)) {
+    if (change_fails(disk, file->path, disk->options.faults.write_error_ppm)) {
         return STATUS_IO;
     }
     disk_inode_truncate(&disk->image, file->inode, size);
@@ -480,7 +498,7 @@ enum status disk_sim_reserve(struct env_file *file, uint64_t offset, uint64_t si
     if (size == 0) {
         return STATUS_OK;
     }
-    if (chance(disk, disk->options.faults.write_error_ppm)) {
+    if (change_fails(disk, file->path, disk->options.faults.write_error_ppm)) {
         return STATUS_IO;
     }
     if (disk_inode_missing(file->inode, offset, size) > pages_free(disk)) {
@@ -499,7 +517,9 @@ static bool name_begin(struct disk_sim *disk, enum disk_call call, const char *p
     path_normalise(path, name);
     call_begin(disk, call, disk->options.name_ns_max);
     trace_bytes(disk->world.hash, slice_text(name));
-    return !name_fails(disk);
+    return call == DISK_DIR_LIST || call == DISK_DIR_LOCK
+               ? !chance(disk, disk->options.faults.name_error_ppm)
+               : !name_fails(disk, name);
 }
 
 /* Of link and rename. */
@@ -678,7 +698,7 @@ enum status disk_sim_dir_sync(struct disk_sim *disk, const char *path)
     if (!disk_image_has_folder(&disk->image, name)) {
         return STATUS_NOT_FOUND;
     }
-    if (chance(disk, disk->options.faults.sync_error_ppm)) {
+    if (change_fails(disk, name, disk->options.faults.sync_error_ppm)) {
         return STATUS_IO;
     }
     disk_image_sync_folder(&disk->image, name);

@@ -35,6 +35,11 @@ struct disk_faults {
     uint32_t would_block_ppm; /* file_read_nowait finds nothing in memory. */
     uint64_t slow_ns;
     uint64_t capacity_size; /* Bytes; STATUS_NO_SPACE beyond. May shrink below what is used. */
+    /* Errors of writing, syncing and naming come only to paths with this in them; NULL: to all.
+     * Must outlive its use. */
+    const char *error_path_part;
+    /* The n-th call from now on that could so fail (1: the next) fails once; 0: none. */
+    uint64_t error_countdown;
 };
 
 struct disk_sim_options {

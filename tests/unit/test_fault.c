@@ -1,0 +1,163 @@
+/*
+ * tests/unit/test_fault.c -- disk and memory fail under background work, and it goes on after.
+ *
+ * Each test plants failures at chosen calls, looks at what the engine still does meanwhile, lets
+ * them end, and then compares with what was written; with a loss of power in between wherever the
+ * failed call may have left something behind.
+ */
+#include "tests/unit/lsm_sim_fixture.h"
+
+#define KEY_COUNT 40u
+
+TestSuite(fault, .init = sim_init, .fini = sim_deinit, .timeout = 120);
+
+static const char *key_name(uint32_t index)
+{
+    static char name[16];
+    snprintf(name, sizeof(name), "key%03u", index);
+    return name;
+}
+
+/* Odd keys are deleted at the end of each round. */
+static void keys_write(uint32_t round)
+{
+    for (uint32_t i = 0; i < KEY_COUNT; i++) {
+        enum status status = sim_write(key_name(i), 3000 + round, 20);
+        cr_assert_eq(status, STATUS_OK, "round %u key %u: %s", round, i, status_name(status));
+    }
+    for (uint32_t i = 1; i < KEY_COUNT; i += 2) {
+        cr_assert_eq(sim_write(key_name(i), SIM_DELETE, 20), STATUS_OK);
+    }
+}
+
+static void keys_check(const char *when)
+{
+    for (uint32_t i = 0; i < KEY_COUNT; i++) {
+        enum status status = sim_get(key_name(i));
+        enum status wanted = i % 2 == 0 ? STATUS_OK : STATUS_NOT_FOUND;
+        cr_assert_eq(status, wanted, "%s: key %u: %s", when, i, status_name(status));
+    }
+}
+
+static void power_cut_and_check(const char *when)
+{
+    sim_power_cut();
+    sim_start();
+    cr_assert_eq(sim.open_status, STATUS_OK, "%s: %s", when, status_name(sim.open_status));
+    keys_check(when);
+}
+
+Test(fault, tables_that_cannot_be_written_are_written_later_and_writes_go_on)
+{
+    sim_faults()->error_path_part = ".sst";
+    sim_faults()->write_error_ppm = 1000000;
+    keys_write(1); /* Freezes two memtables; neither can be flushed. */
+    cr_assert_eq(sim_ask(lsm_flush, 30000), STATUS_WOULD_BLOCK);
+    struct lsm_stats stats = sim_stats();
+    cr_assert(!stats.read_only);
+    cr_assert_gt(stats.job_failure_count, 3);
+    cr_assert_lt(stats.job_failure_count, 40, "it rests longer and longer");
+    cr_assert_eq(sim.told_count, 0);
+    cr_assert_eq(sim_file_count(".sst"), 0, "what was given up is removed");
+    keys_check("meanwhile");
+    sim_faults()->write_error_ppm = 0;
+    sim_pass(20000);
+    cr_assert(sim.request_answered);
+    cr_assert_eq(sim.request_status, STATUS_OK);
+    cr_assert_gt(sim_file_count(".sst"), 0);
+    power_cut_and_check("after");
+}
+
+/* Every call that changes a table or the manifest fails once, one after the other. */
+static void sweep(const char *path_part, uint32_t *failures)
+{
+    *failures = 0;
+    for (uint64_t n = 1; n < 400; n++) {
+        sim_faults()->error_path_part = path_part;
+        sim_faults()->error_countdown = n;
+        keys_write((uint32_t)n % 3);
+        enum status status = sim_ask(lsm_compact, 8000);
+        cr_assert_eq(status, STATUS_OK, "%s call %u: %s", path_part, (unsigned)n,
+                     status_name(status));
+        bool reached = sim_faults()->error_countdown == 0;
+        sim_faults()->error_countdown = 0;
+        struct lsm_stats stats = sim_stats();
+        cr_assert(!stats.read_only);
+        /* One removal may have failed; the next open makes up for it. */
+        cr_assert_geq(sim_file_count(".sst"), stats.table_count);
+        cr_assert_leq(sim_file_count(".sst"), stats.table_count + 1, "%s call %u", path_part,
+                      (unsigned)n);
+        *failures += stats.job_failure_count > 0 ? 1 : 0;
+        power_cut_and_check(path_part);
+        if (!reached) {
+            return;
+        }
+        sim.write_count = 0;
+    }
+    cr_assert_fail("%s: never done", path_part);
+}
+
+Test(fault, any_failed_call_on_a_table_is_made_good)
+{
+    uint32_t failures = 0;
+    sweep(".sst", &failures);
+    cr_assert_gt(failures, 10);
+}
+
+Test(fault, any_failed_call_on_the_manifest_is_made_good)
+{
+    uint32_t failures = 0;
+    sweep("MANIFEST", &failures);
+    cr_assert_gt(failures, 5);
+}
+
+/* The failed edit is on disk, or a part of it, or not; then the power goes. */
+Test(fault, a_crash_after_a_failed_manifest_write_finds_the_edit_or_not)
+{
+    for (uint32_t round = 1; round <= 30; round++) {
+        keys_write(round);
+        sim_faults()->error_path_part = "MANIFEST";
+        sim_faults()->write_error_ppm = round % 2 == 0 ? 1000000 : 0;
+        sim_faults()->sync_error_ppm = round % 2 == 0 ? 0 : 1000000;
+        cr_assert_eq(sim_ask(lsm_flush, 1000), STATUS_WOULD_BLOCK);
+        cr_assert_gt(sim_stats().job_failure_count, 0);
+        sim_power_cut();
+        *sim_faults() = (struct disk_faults){.capacity_size = UINT64_MAX};
+        sim_start();
+        cr_assert_eq(sim.open_status, STATUS_OK, "round %u: %s", round,
+                     status_name(sim.open_status));
+        keys_check("after the crash");
+        sim.write_count = sim.write_count > 2000 ? 0 : sim.write_count;
+    }
+}
+
+/* The n-th allocation fails while a flush and a merge run, for every n. */
+Test(fault, any_failed_allocation_of_a_job_is_made_good)
+{
+    uint32_t failures = 0;
+    for (uint64_t n = 1; n < 3000; n++) {
+        for (uint32_t i = 0; i < KEY_COUNT; i++) {
+            cr_assert_eq(sim_put(key_name(i), i % 2 == 0 ? 200 : SIM_DELETE, LSM_SYNCED),
+                         STATUS_OK);
+        }
+        sim_pass(50);
+        struct sim_ask call = {.ask = lsm_compact};
+        world_node_call(sim.node, sim_ask_call, &call);
+        cr_assert_eq(call.status, STATUS_OK);
+        world_node_heap(sim.node)->fail_countdown = n;
+        sim_pass(3000);
+        bool reached = world_node_heap(sim.node)->fail_countdown == 0;
+        world_node_heap(sim.node)->fail_countdown = 0;
+        cr_assert(sim.request_answered, "n %u", (unsigned)n);
+        cr_assert_eq(sim.request_status, STATUS_OK);
+        struct lsm_stats stats = sim_stats();
+        cr_assert(!stats.read_only, "n %u", (unsigned)n);
+        failures = (uint32_t)stats.job_failure_count;
+        sim.write_count = sim.write_count > 2000 ? 0 : sim.write_count;
+        if (!reached) {
+            break;
+        }
+    }
+    keys_check("in the end");
+    cr_assert_gt(failures, 20);
+}
