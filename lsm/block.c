@@ -3,12 +3,15 @@
  *
  * Invariants:
  *  (1) A search compares keys where they lie in the block and never puts one together.
- *  (2) Every offset and size of a raw block is checked before it is followed, on top of the
+ *  (2) A tag is never wrong about a key that is there: it may only send a search to a run of
+ *      entries that turns out not to hold the key.
+ *  (3) Every offset and size of a raw block is checked before it is followed, on top of the
  *      checksum: a bug that sealed nonsense must not become a wild read.
  *
  * Source: the block of LevelDB (Dean, Ghemawat 2011). Changed: the trailer carries the raw size
  * and a checksum seeded by file and offset; within a run of entries a search skips by the length
- * of the match so far.
+ * of the match so far; a byte of each key's hash, kept outside what is compressed, leads a get to
+ * the one run that may hold its key, before anything is decompressed.
  */
 #include "lsm/block.h"
 
@@ -19,12 +22,21 @@
 #include "base/checksum.h"
 #include "base/codec.h"
 
-enum block_codec { BLOCK_CODEC_NONE = 0, BLOCK_CODEC_LZ4 = 1 };
+enum block_codec {
+    BLOCK_CODEC_NONE = 0,
+    BLOCK_CODEC_LZ4 = 1,         /* Of the whole raw block. */
+    BLOCK_CODEC_LZ4_ENTRIES = 2, /* Of the entries of a tagged block; its rest follows as it is. */
+};
 
 /* Compression must save more than this share, or reads would pay for nothing. */
 #define COMPRESS_SAVING_PERCENT 12
 
 #define RESTART_SIZE 4u
+#define RESTARTS_TAGGED                                                      \
+    UINT32_C(0x80000000) /* Set in the number of restarts: tags follow them. \
+                          */
+#define TAG_BYTES UINT64_C(0x0101010101010101)
+STATIC_ASSERT(BLOCK_RESTART_INTERVAL == sizeof(uint64_t), "the tags of a run are one word");
 #define TRAILER_CHECKSUM_OFFSET 5 /* Codec and raw size lie before it. */
 STATIC_ASSERT(TRAILER_CHECKSUM_OFFSET + 8 == BLOCK_TRAILER_SIZE, "trailer layout");
 STATIC_ASSERT(BLOCK_SEALED_SIZE_MAX < LZ4_MAX_INPUT_SIZE, "lz4 takes any block whole");
@@ -34,6 +46,8 @@ struct block_view {
     struct slice entries;
     const uint8_t *restarts;
     uint32_t restart_count;
+    uint32_t tag_count;  /* 0: not tagged. */
+    const uint8_t *tags; /* One per entry; at least 8 readable bytes follow the last. */
 };
 
 struct block_entry {
@@ -47,6 +61,7 @@ void block_builder_deinit(struct block_builder *builder)
 {
     buffer_deinit(&builder->entries);
     buffer_deinit(&builder->restarts);
+    buffer_deinit(&builder->tags);
     buffer_deinit(&builder->last_key);
     *builder = (struct block_builder){0};
 }
@@ -55,13 +70,15 @@ void block_builder_clear(struct block_builder *builder)
 {
     buffer_clear(&builder->entries);
     buffer_clear(&builder->restarts);
+    buffer_clear(&builder->tags);
     buffer_clear(&builder->last_key);
     builder->entry_count = 0;
 }
 
 size_t block_builder_size(const struct block_builder *builder)
 {
-    return builder->entries.size + builder->restarts.size + RESTART_SIZE;
+    size_t tags_size = builder->tags.size == 0 ? 0 : builder->tags.size + sizeof(uint32_t);
+    return builder->entries.size + builder->restarts.size + tags_size + RESTART_SIZE;
 }
 
 static size_t common_prefix(struct slice a, struct slice b)
@@ -106,24 +123,113 @@ void block_builder_add(struct block_builder *builder, struct slice key, struct s
     builder->entry_count++;
 }
 
+/* Which byte of the hash is of no matter, as long as filters choose lines and bits by others. */
+static uint8_t tag_of(uint64_t key_hash)
+{
+    return (uint8_t)(key_hash >> 32);
+}
+
+void block_builder_add_tagged(struct block_builder *builder, struct slice key, uint64_t key_hash,
+                              struct slice cell)
+{
+    ASSERT(builder->tags.size == builder->entry_count || builder->tags.failed);
+    block_builder_add(builder, key, cell);
+    codec_put_u8(&builder->tags, tag_of(key_hash));
+}
+
 enum status block_builder_finish(struct block_builder *builder, struct slice *raw)
 {
     ASSERT(builder->entry_count > 0);
+    struct buffer *entries = &builder->entries;
     uint32_t restart_count = (uint32_t)(builder->restarts.size / RESTART_SIZE);
-    buffer_append_slice(&builder->entries, buffer_slice(&builder->restarts));
-    codec_put_u32(&builder->entries, restart_count);
-    if (buffer_status(&builder->entries) != STATUS_OK ||
-        buffer_status(&builder->restarts) != STATUS_OK) {
+    buffer_append_slice(entries, buffer_slice(&builder->restarts));
+    if (builder->tags.size > 0) {
+        buffer_append_slice(entries, buffer_slice(&builder->tags));
+        codec_put_u32(entries, builder->entry_count);
+        restart_count |= RESTARTS_TAGGED;
+    }
+    codec_put_u32(entries, restart_count);
+    if (buffer_status(entries) != STATUS_OK || buffer_status(&builder->restarts) != STATUS_OK ||
+        buffer_status(&builder->tags) != STATUS_OK) {
         return STATUS_NO_MEMORY;
     }
-    ASSERT(builder->entries.size <= BLOCK_RAW_SIZE_MAX);
-    *raw = buffer_slice(&builder->entries);
+    ASSERT(builder->tags.size == 0 || builder->tags.size == builder->entry_count);
+    ASSERT(entries->size <= BLOCK_RAW_SIZE_MAX);
+    *raw = buffer_slice(entries);
     return STATUS_OK;
+}
+
+/* What follows the entries, told by the last bytes of `bytes`; false if they make no sense. */
+static bool tail_parse(struct slice bytes, struct block_view *view, size_t *tail_size)
+{
+    if (bytes.size < (size_t)2 * RESTART_SIZE) {
+        return false;
+    }
+    const uint8_t *end = bytes.data + bytes.size;
+    uint32_t restart_count = codec_load_u32(end - RESTART_SIZE);
+    uint32_t tag_count = 0;
+    size_t size = RESTART_SIZE;
+    if ((restart_count & RESTARTS_TAGGED) != 0) {
+        restart_count &= ~RESTARTS_TAGGED;
+        tag_count = codec_load_u32(end - 2 * RESTART_SIZE);
+        size += RESTART_SIZE + tag_count;
+        uint64_t runs = ((uint64_t)tag_count + BLOCK_RESTART_INTERVAL - 1) / BLOCK_RESTART_INTERVAL;
+        if (runs != restart_count) {
+            return false;
+        }
+    }
+    if (restart_count == 0) {
+        return false;
+    }
+    size += (size_t)restart_count * RESTART_SIZE;
+    if (size > bytes.size) {
+        return false;
+    }
+    *tail_size = size;
+    view->restart_count = restart_count;
+    view->restarts = end - size;
+    view->tag_count = tag_count;
+    view->tags = view->restarts + (size_t)restart_count * RESTART_SIZE;
+    return true;
+}
+
+static bool view_open(struct slice raw, struct block_view *view)
+{
+    size_t tail_size;
+    if (raw.size > BLOCK_RAW_SIZE_MAX || !tail_parse(raw, view, &tail_size)) {
+        return false;
+    }
+    view->entries = slice_make(raw.data, raw.size - tail_size);
+    return view->entries.size > 0 && codec_load_u32(view->restarts) == 0;
+}
+
+static uint32_t restart_offset(const struct block_view *view, uint32_t index)
+{
+    return codec_load_u32(view->restarts + (size_t)index * RESTART_SIZE);
 }
 
 static uint64_t place_seed(struct block_place place)
 {
     return place.nonce + place.offset;
+}
+
+/* Appends lz4 of `from`, or nothing where it does not save enough. */
+static bool lz4_append(struct buffer *to, struct slice from)
+{
+    /* The most it may take and still save more than the share; lz4 gives up beyond. */
+    size_t most = from.size - from.size * COMPRESS_SAVING_PERCENT / 100;
+    most -= most > 0 ? 1 : 0;
+    uint8_t *room = buffer_reserve(to, most + BLOCK_TRAILER_SIZE);
+    if (room == NULL) {
+        return false;
+    }
+    int size =
+        LZ4_compress_default((const char *)from.data, (char *)room, (int)from.size, (int)most);
+    if (size <= 0) {
+        return false;
+    }
+    buffer_commit(to, (size_t)size);
+    return true;
 }
 
 void block_seal(struct buffer *to, struct slice raw, bool compress, struct block_place place)
@@ -132,18 +238,13 @@ void block_seal(struct buffer *to, struct slice raw, bool compress, struct block
     size_t start = to->size;
     enum block_codec codec = BLOCK_CODEC_NONE;
     if (compress) {
-        /* The most it may take and still save more than the share; lz4 gives up beyond. */
-        size_t most = raw.size - raw.size * COMPRESS_SAVING_PERCENT / 100;
-        most -= most > 0 ? 1 : 0;
-        uint8_t *room = buffer_reserve(to, most + BLOCK_TRAILER_SIZE);
-        if (room == NULL) {
-            return;
+        struct block_view view;
+        bool tagged = view_open(raw, &view) && view.tag_count > 0;
+        if (lz4_append(to, tagged ? view.entries : raw)) {
+            codec = tagged ? BLOCK_CODEC_LZ4_ENTRIES : BLOCK_CODEC_LZ4;
         }
-        int size =
-            LZ4_compress_default((const char *)raw.data, (char *)room, (int)raw.size, (int)most);
-        if (size > 0) {
-            codec = BLOCK_CODEC_LZ4;
-            buffer_commit(to, (size_t)size);
+        if (codec == BLOCK_CODEC_LZ4_ENTRIES) {
+            buffer_append(to, view.restarts, raw.size - view.entries.size);
         }
     }
     if (codec == BLOCK_CODEC_NONE) {
@@ -157,72 +258,99 @@ void block_seal(struct buffer *to, struct slice raw, bool compress, struct block
     }
 }
 
-enum status block_unseal(struct buffer *sealed, struct block_place place, struct slice *raw)
+/* A sealed block whose checksum holds. */
+struct block_sealed {
+    struct slice packed; /* What its codec was applied to. */
+    struct slice tail;   /* With BLOCK_CODEC_LZ4_ENTRIES, and then `view` holds it, parsed. */
+    struct block_view view;
+    uint8_t codec;
+    uint32_t unpacked_size; /* Of what `packed` holds. */
+};
+
+static enum status sealed_open(struct slice bytes, struct block_place place,
+                               struct block_sealed *sealed)
 {
-    size_t size = sealed->size;
-    if (size < BLOCK_TRAILER_SIZE || size > BLOCK_SEALED_SIZE_MAX) {
+    if (bytes.size < BLOCK_TRAILER_SIZE || bytes.size > BLOCK_SEALED_SIZE_MAX) {
         return STATUS_CORRUPT;
     }
-    size_t payload_size = size - BLOCK_TRAILER_SIZE;
-    const uint8_t *trailer = sealed->data + payload_size;
-    uint64_t checksum = checksum64(slice_make(sealed->data, payload_size + TRAILER_CHECKSUM_OFFSET),
+    size_t payload_size = bytes.size - BLOCK_TRAILER_SIZE;
+    const uint8_t *trailer = bytes.data + payload_size;
+    uint64_t checksum = checksum64(slice_make(bytes.data, payload_size + TRAILER_CHECKSUM_OFFSET),
                                    place_seed(place));
     if (checksum != codec_load_u64(trailer + TRAILER_CHECKSUM_OFFSET)) {
         return STATUS_CORRUPT;
     }
-    uint8_t codec = trailer[0];
     uint32_t raw_size = codec_load_u32(trailer + 1);
     if (raw_size > BLOCK_RAW_SIZE_MAX) {
         return STATUS_CORRUPT;
     }
-    if (codec == BLOCK_CODEC_NONE) {
-        if (raw_size != payload_size) {
+    *sealed = (struct block_sealed){
+        .packed = slice_make(bytes.data, payload_size),
+        .codec = trailer[0],
+        .unpacked_size = raw_size,
+    };
+    if (sealed->codec == BLOCK_CODEC_NONE) {
+        return raw_size == payload_size ? STATUS_OK : STATUS_CORRUPT;
+    }
+    if (sealed->codec == BLOCK_CODEC_LZ4_ENTRIES) {
+        size_t tail_size;
+        if (!tail_parse(sealed->packed, &sealed->view, &tail_size) || sealed->view.tag_count == 0 ||
+            tail_size >= raw_size) {
             return STATUS_CORRUPT;
         }
-        *raw = slice_make(sealed->data, payload_size);
-        return STATUS_OK;
+        sealed->packed.size -= tail_size;
+        sealed->tail = slice_make(bytes.data + sealed->packed.size, tail_size);
+        sealed->unpacked_size -= (uint32_t)tail_size;
+    } else if (sealed->codec != BLOCK_CODEC_LZ4) {
+        return STATUS_CORRUPT;
     }
     /* Lz4 gains at most a factor of 255, so a lie about the size cannot make us take much memory.
      */
-    if (codec != BLOCK_CODEC_LZ4 || raw_size / 255 > payload_size) {
+    return sealed->unpacked_size / 255 > sealed->packed.size ? STATUS_CORRUPT : STATUS_OK;
+}
+
+/* Unpacks into `room`, of the raw block's size. */
+static enum status sealed_unpack(const struct block_sealed *sealed, uint8_t *room)
+{
+    int got = LZ4_decompress_safe((const char *)sealed->packed.data, (char *)room,
+                                  (int)sealed->packed.size, (int)sealed->unpacked_size);
+    if (got < 0 || (uint32_t)got != sealed->unpacked_size) {
         return STATUS_CORRUPT;
     }
-    uint8_t *room = buffer_reserve(sealed, raw_size);
-    if (room == NULL) {
-        return STATUS_NO_MEMORY;
+    if (sealed->tail.size > 0) {
+        memcpy(room + sealed->unpacked_size, sealed->tail.data, sealed->tail.size);
     }
-    int got = LZ4_decompress_safe((const char *)sealed->data, (char *)room, (int)payload_size,
-                                  (int)raw_size);
-    if (got < 0 || (uint32_t)got != raw_size) {
-        return STATUS_CORRUPT;
-    }
-    buffer_commit(sealed, raw_size);
-    *raw = slice_make(room, raw_size);
     return STATUS_OK;
 }
 
-static bool view_open(struct slice raw, struct block_view *view)
+/* The raw block of an opened one, unpacked behind it in `bytes` if it is packed. */
+static enum status sealed_raw(struct block_sealed *sealed, struct buffer *bytes, struct slice *raw)
 {
-    if (raw.size < (size_t)2 * RESTART_SIZE || raw.size > BLOCK_RAW_SIZE_MAX) {
-        return false;
+    if (sealed->codec == BLOCK_CODEC_NONE) {
+        *raw = sealed->packed;
+        return STATUS_OK;
     }
-    uint32_t restart_count = codec_load_u32(raw.data + raw.size - RESTART_SIZE);
-    size_t room = raw.size / RESTART_SIZE - 1; /* Restarts that would fit without any entry. */
-    if (restart_count == 0 || restart_count > room) {
-        return false;
+    size_t raw_size = sealed->unpacked_size + sealed->tail.size;
+    uint8_t *room = buffer_reserve(bytes, raw_size);
+    if (room == NULL) {
+        return STATUS_NO_MEMORY;
     }
-    size_t entries_size = raw.size - RESTART_SIZE * ((size_t)restart_count + 1);
-    *view = (struct block_view){
-        .entries = slice_make(raw.data, entries_size),
-        .restarts = raw.data + entries_size,
-        .restart_count = restart_count,
-    };
-    return entries_size > 0 && codec_load_u32(view->restarts) == 0;
+    /* The buffer may have moved. */
+    sealed->packed.data = bytes->data;
+    sealed->tail.data = bytes->data + sealed->packed.size;
+    enum status status = sealed_unpack(sealed, room);
+    if (status == STATUS_OK) {
+        buffer_commit(bytes, raw_size);
+        *raw = slice_make(room, raw_size);
+    }
+    return status;
 }
 
-static uint32_t restart_offset(const struct block_view *view, uint32_t index)
+enum status block_unseal(struct buffer *bytes, struct block_place place, struct slice *raw)
 {
-    return codec_load_u32(view->restarts + (size_t)index * RESTART_SIZE);
+    struct block_sealed sealed;
+    enum status status = sealed_open(buffer_slice(bytes), place, &sealed);
+    return status == STATUS_OK ? sealed_raw(&sealed, bytes, raw) : status;
 }
 
 /* Advances *at; false if malformed or beyond 32 bits. Nearly all are one byte. */
@@ -255,8 +383,21 @@ static inline bool entry_parse(struct slice entries, uint32_t offset, struct blo
     const uint8_t *end = entries.data + entries.size;
     uint32_t suffix_size;
     uint32_t cell_size;
-    if (!varint_take(&at, end, &entry->shared) || !varint_take(&at, end, &suffix_size) ||
-        !varint_take(&at, end, &cell_size)) {
+    /* Nearly all headers are three sizes of one byte, or the last of two. At least 4 bytes follow
+     * the entries of a raw block, so that all of it can be loaded at once. */
+    uint32_t header = codec_load_u32(at);
+    if ((header & UINT32_C(0x808080)) == 0 && end - at >= 3) {
+        entry->shared = header & 0x7f;
+        suffix_size = header >> 8 & 0x7f;
+        cell_size = header >> 16 & 0x7f;
+        at += 3;
+    } else if ((header & UINT32_C(0x80808080)) == UINT32_C(0x800000) && end - at >= 4) {
+        entry->shared = header & 0x7f;
+        suffix_size = header >> 8 & 0x7f;
+        cell_size = (header >> 16 & 0x7f) | (header >> 24) << 7;
+        at += 4;
+    } else if (!varint_take(&at, end, &entry->shared) || !varint_take(&at, end, &suffix_size) ||
+               !varint_take(&at, end, &cell_size)) {
         return false;
     }
     size_t rest = (size_t)(end - at);
@@ -295,19 +436,16 @@ static bool restart_search(const struct block_view *view, struct slice key, uint
     return true;
 }
 
-enum status block_get(struct slice raw, struct slice key, struct slice *cell)
+/* The cell of `key` among the entries from `offset`, a restart, to `end`. */
+static enum status entries_search(struct slice entries, uint32_t offset, uint32_t end,
+                                  struct slice key, struct slice *cell)
 {
-    struct block_view view;
-    uint32_t offset;
-    if (!view_open(raw, &view) || !restart_search(&view, key, &offset)) {
-        return STATUS_CORRUPT;
-    }
     /* Of the entry before, which is below `key`: how many bytes agree with it, and its key size. */
     size_t matched = 0;
     size_t previous_size = 0;
-    while (offset < view.entries.size) {
+    while (offset < end) {
         struct block_entry entry;
-        if (!entry_parse(view.entries, offset, &entry) || entry.shared > previous_size) {
+        if (!entry_parse(entries, offset, &entry) || entry.shared > previous_size) {
             return STATUS_CORRUPT;
         }
         previous_size = entry.shared + entry.suffix.size;
@@ -330,6 +468,118 @@ enum status block_get(struct slice raw, struct slice key, struct slice *cell)
         matched += common_prefix(entry.suffix, rest);
     }
     return STATUS_NOT_FOUND;
+}
+
+/* The first run from `run` on in which an entry has this tag; restart_count if there is none. */
+static uint32_t tags_search(const struct block_view *view, uint32_t run, uint64_t key_hash)
+{
+    uint64_t pattern = TAG_BYTES * tag_of(key_hash);
+    for (; run < view->restart_count; run++) {
+        uint32_t first = run * BLOCK_RESTART_INTERVAL;
+        /* Bytes that agree become 0, and are found by what subtracting 1 borrows. */
+        uint64_t word = codec_load_u64(view->tags + first) ^ pattern;
+        if (view->tag_count - first < BLOCK_RESTART_INTERVAL) {
+            word |= UINT64_MAX << (8 * (view->tag_count - first));
+        }
+        if (((word - TAG_BYTES) & ~word & (TAG_BYTES << 7)) != 0) {
+            return run;
+        }
+    }
+    return run;
+}
+
+/* The entries of a run lie in [*start, *end) of the entries; false if malformed. */
+static bool run_bounds(const struct block_view *view, uint32_t run, size_t entries_size,
+                       uint32_t *start, uint32_t *end)
+{
+    *start = restart_offset(view, run);
+    *end = run + 1 < view->restart_count ? restart_offset(view, run + 1) : (uint32_t)entries_size;
+    return *start < *end && *end <= entries_size;
+}
+
+enum status block_get(struct slice raw, struct slice key, uint64_t key_hash, struct slice *cell)
+{
+    struct block_view view;
+    uint32_t offset;
+    if (!view_open(raw, &view)) {
+        return STATUS_CORRUPT;
+    }
+    if (view.tag_count == 0) {
+        return restart_search(&view, key, &offset)
+                   ? entries_search(view.entries, offset, (uint32_t)view.entries.size, key, cell)
+                   : STATUS_CORRUPT;
+    }
+    uint32_t run = tags_search(&view, 0, key_hash);
+    while (run < view.restart_count) {
+        uint32_t end;
+        if (!run_bounds(&view, run, view.entries.size, &offset, &end)) {
+            return STATUS_CORRUPT;
+        }
+        struct slice entries = slice_make(view.entries.data, end);
+        enum status status = entries_search(entries, offset, end, key, cell);
+        if (status != STATUS_NOT_FOUND) {
+            return status;
+        }
+        run = tags_search(&view, run + 1, key_hash);
+    }
+    return STATUS_NOT_FOUND;
+}
+
+/* block_get() in a block whose entries alone are packed: unpacks up to the end of the run that may
+ * hold the key, or nothing. */
+static enum status packed_get(struct buffer *bytes, struct block_sealed *sealed, struct slice key,
+                              uint64_t key_hash, struct slice *cell)
+{
+    uint32_t run = tags_search(&sealed->view, 0, key_hash);
+    if (run == sealed->view.restart_count) {
+        return STATUS_NOT_FOUND;
+    }
+    /* Not less than the raw block, which entry_parse() relies on. */
+    size_t room_size = sealed->unpacked_size + sealed->tail.size;
+    size_t size_before = bytes->size;
+    uint8_t *room = buffer_reserve(bytes, room_size);
+    if (room == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    struct block_view view = sealed->view;
+    view.restarts = bytes->data + sealed->packed.size;
+    view.tags = view.restarts + (size_t)view.restart_count * RESTART_SIZE;
+    room = bytes->data + size_before;
+    while (run < view.restart_count) {
+        uint32_t start;
+        uint32_t end;
+        if (!run_bounds(&view, run, sealed->unpacked_size, &start, &end)) {
+            return STATUS_CORRUPT;
+        }
+        int got = LZ4_decompress_safe_partial((const char *)bytes->data, (char *)room,
+                                              (int)sealed->packed.size, (int)end,
+                                              (int)sealed->unpacked_size);
+        if (got < 0 || (uint32_t)got < end) {
+            return STATUS_CORRUPT;
+        }
+        enum status status = entries_search(slice_make(room, end), start, end, key, cell);
+        if (status != STATUS_NOT_FOUND) {
+            return status;
+        }
+        run = tags_search(&view, run + 1, key_hash);
+    }
+    return STATUS_NOT_FOUND;
+}
+
+enum status block_get_sealed(struct buffer *bytes, struct block_place place, struct slice key,
+                             uint64_t key_hash, struct slice *cell)
+{
+    struct block_sealed sealed;
+    enum status status = sealed_open(buffer_slice(bytes), place, &sealed);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (sealed.codec == BLOCK_CODEC_LZ4_ENTRIES) {
+        return packed_get(bytes, &sealed, key, key_hash, cell);
+    }
+    struct slice raw;
+    status = sealed_raw(&sealed, bytes, &raw);
+    return status == STATUS_OK ? block_get(raw, key, key_hash, cell) : status;
 }
 
 static struct block_view cursor_view(const struct block_cursor *cursor)

@@ -2,12 +2,13 @@
  * lsm/block.h -- the unit tables are read in: sorted entries, sealed by a checksum.
  *
  * A block's entries are prefix-compressed against the one before, with full keys at restarts for
- * binary search. Sealing compresses where that pays and adds a checksum bound to file and place.
- * Indexes, filters and properties are sealed the same way, so no byte of a table goes unchecked.
- * The layout is docs/formats/table.md. The one file that includes <lz4.h> is block.c.
- * Invariants:
- *  (1) Whatever the bytes, no function here reads outside them; malformed ones are STATUS_CORRUPT.
- *  (2) A sealed block opens only under the nonce and offset it was sealed with.
+ * binary search. Blocks of cells also carry a tag per entry, a byte of its key's hash, by which a
+ * get finds the run of entries that may hold its key. Sealing compresses where that pays and adds a
+ * checksum bound to file and place. Indexes, filters and properties are sealed the same way, so no
+ * byte of a table goes unchecked. The layout is docs/formats/table.md. The one file that includes
+ * <lz4.h> is block.c. Invariants: (1) Whatever the bytes, no function here reads outside them;
+ * malformed ones are STATUS_CORRUPT. (2) A sealed block opens only under the nonce and offset it
+ * was sealed with.
  */
 #ifndef LSM_BLOCK_H
 #define LSM_BLOCK_H
@@ -30,6 +31,7 @@
 struct block_builder {
     struct buffer entries;
     struct buffer restarts; /* u32 each */
+    struct buffer tags;     /* One byte each; empty if the block has none. */
     struct buffer last_key;
     uint32_t entry_count;
 };
@@ -40,6 +42,9 @@ void block_builder_clear(struct block_builder *builder); /* Keeps the memory. */
 size_t block_builder_size(const struct block_builder *builder);
 /* Keys strictly ascend. Memory failure shows at finish. */
 void block_builder_add(struct block_builder *builder, struct slice key, struct slice cell);
+/* The same, in a block all of whose entries are added so; `key_hash` is checksum64(key, 0). */
+void block_builder_add_tagged(struct block_builder *builder, struct slice key, uint64_t key_hash,
+                              struct slice cell);
 /* *raw borrows until the builder's next call; at least one entry. STATUS_NO_MEMORY. */
 MUST_USE enum status block_builder_finish(struct block_builder *builder, struct slice *raw);
 
@@ -57,9 +62,14 @@ void block_seal(struct buffer *to, struct slice raw, bool compress, struct block
 MUST_USE enum status block_unseal(struct buffer *sealed, struct block_place place,
                                   struct slice *raw);
 
-/* The cell of `key` in a raw block, by binary search; borrows from it. STATUS_NOT_FOUND,
- * STATUS_CORRUPT */
-MUST_USE enum status block_get(struct slice raw, struct slice key, struct slice *cell);
+/* The cell of `key` in a raw block, by tags or else by binary search; borrows from it.
+ * STATUS_NOT_FOUND, STATUS_CORRUPT */
+MUST_USE enum status block_get(struct slice raw, struct slice key, uint64_t key_hash,
+                               struct slice *cell);
+/* Both in one, for who wants nothing else of the block: unpacks no more than it takes, and nothing
+ * if the tags know no such key. STATUS_NOT_FOUND, STATUS_CORRUPT, STATUS_NO_MEMORY */
+MUST_USE enum status block_get_sealed(struct buffer *sealed, struct block_place place,
+                                      struct slice key, uint64_t key_hash, struct slice *cell);
 
 /* Walks one raw block. Statuses as in lsm/cursor.h. Zero it before first use. */
 struct block_cursor {

@@ -68,9 +68,9 @@ static enum status table_read(const struct table *table, uint64_t offset, uint32
     return got == size ? STATUS_OK : table_damaged(table, offset, "file ends inside a block");
 }
 
-/* Reads and opens one sealed block; *raw borrows from `scratch`, whose old content goes. */
-static enum status table_read_block(const struct table *table, struct table_handle handle,
-                                    enum lsm_wait wait, struct buffer *scratch, struct slice *raw)
+/* Reads one sealed block into `scratch`, whose old content goes. */
+static enum status table_read_sealed(const struct table *table, struct table_handle handle,
+                                     enum lsm_wait wait, struct buffer *scratch)
 {
     buffer_clear(scratch);
     uint8_t *to = buffer_reserve(scratch, handle.size);
@@ -78,12 +78,26 @@ static enum status table_read_block(const struct table *table, struct table_hand
         return STATUS_NO_MEMORY;
     }
     enum status status = table_read(table, handle.offset, handle.size, wait, to);
+    if (status == STATUS_OK) {
+        buffer_commit(scratch, handle.size);
+    }
+    return status;
+}
+
+static struct block_place table_place(const struct table *table, struct table_handle handle)
+{
+    return (struct block_place){.nonce = table->properties.nonce, .offset = handle.offset};
+}
+
+/* Reads and opens one sealed block; *raw borrows from `scratch`, whose old content goes. */
+static enum status table_read_block(const struct table *table, struct table_handle handle,
+                                    enum lsm_wait wait, struct buffer *scratch, struct slice *raw)
+{
+    enum status status = table_read_sealed(table, handle, wait, scratch);
     if (status != STATUS_OK) {
         return status;
     }
-    buffer_commit(scratch, handle.size);
-    struct block_place place = {.nonce = table->properties.nonce, .offset = handle.offset};
-    status = block_unseal(scratch, place, raw);
+    status = block_unseal(scratch, table_place(table, handle), raw);
     return status == STATUS_CORRUPT ? table_damaged(table, handle.offset, "block check failed")
                                     : status;
 }
@@ -579,17 +593,16 @@ enum status table_get(const struct table *table, const struct table_probe *probe
     ASSERT(scratch != NULL);
     ASSERT(probe->block_index < table->block_count);
     struct table_handle handle = fence_handle(table, probe->block_index);
-    struct slice raw;
-    enum status status = table_read_block(table, handle, wait, scratch, &raw);
+    enum status status = table_read_sealed(table, handle, wait, scratch);
     if (status != STATUS_OK) {
         return status;
     }
     struct slice bytes;
-    status = block_get(raw, probe->key, &bytes);
+    status = block_get_sealed(scratch, table_place(table, handle), probe->key, probe->hash, &bytes);
     if (status == STATUS_OK) {
         status = cell_decode(bytes, cell);
     }
-    return status == STATUS_CORRUPT ? table_damaged(table, handle.offset, "block content") : status;
+    return status == STATUS_CORRUPT ? table_damaged(table, handle.offset, "block") : status;
 }
 
 enum status table_verify(const struct table *table)

@@ -240,9 +240,9 @@ static enum status entry_add(struct table_writer *writer, struct slice key, stru
     if (writer->block.entry_count == 0) {
         separator_set(writer, key);
     }
-    block_builder_add(&writer->block, key, bytes);
+    uint64_t hash = checksum64(key, 0);
+    block_builder_add_tagged(&writer->block, key, hash, bytes);
     if (writer->options.bloom_bits_per_key > 0) {
-        uint64_t hash = checksum64(key, 0);
         buffer_append(&writer->hashes, &hash, sizeof(hash));
     }
     if (writer->properties.entry_count == 0) {

@@ -4,7 +4,7 @@
  * The bytes are taken four ways: as a raw block; as a sealed one; as a sealed one whose checksum is
  * made right first, or no mutation would get past it; and as content to be sealed.
  * Properties: every entry shown lies within the block and has a key; walks end; what was sealed
- * unseals to the same bytes.
+ * unseals to the same bytes, and a get answers the same sealed or not.
  */
 #include "base/checksum.h"
 #include "base/codec.h"
@@ -39,7 +39,7 @@ static void walk_check(struct block_cursor *cursor, struct slice raw, bool rever
 static void raw_check(struct slice raw, struct slice key)
 {
     struct slice cell;
-    enum status status = block_get(raw, key, &cell);
+    enum status status = block_get(raw, key, checksum64(key, 0), &cell);
     ASSERT(status == STATUS_OK || status == STATUS_NOT_FOUND || status == STATUS_CORRUPT);
     struct block_cursor cursor = {0};
     if (block_cursor_reset(&cursor, raw) == STATUS_OK) {
@@ -69,6 +69,34 @@ static void sealed_check(const uint8_t *data, size_t size, bool make_right)
         raw_check(raw, slice_text("key0012"));
     }
     buffer_deinit(&sealed);
+    sealed = (struct buffer){0};
+    buffer_append(&sealed, data, size);
+    if (make_right && size >= BLOCK_TRAILER_SIZE) {
+        codec_store_u64(sealed.data + size - 8,
+                        checksum64(slice_make(data, size - 8), place.nonce + place.offset));
+    }
+    struct slice key = slice_text("key0012");
+    struct slice cell;
+    enum status status = block_get_sealed(&sealed, place, key, checksum64(key, 0), &cell);
+    ASSERT(status == STATUS_OK || status == STATUS_NOT_FOUND || status == STATUS_CORRUPT);
+    if (status == STATUS_OK) {
+        ASSERT(cell.data >= sealed.data);
+        ASSERT(cell.data + cell.size <= sealed.data + sealed.capacity);
+    }
+    buffer_deinit(&sealed);
+}
+
+static void gets_agree(struct slice raw, struct slice key, const struct buffer *sealed)
+{
+    struct buffer copy = {0};
+    buffer_append_slice(&copy, buffer_slice(sealed));
+    struct slice cell;
+    struct slice cell_sealed;
+    uint64_t hash = checksum64(key, 0);
+    enum status status = block_get(raw, key, hash, &cell);
+    ASSERT(block_get_sealed(&copy, place, key, hash, &cell_sealed) == status);
+    ASSERT(status != STATUS_OK || slice_equal(cell, cell_sealed));
+    buffer_deinit(&copy);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -82,6 +110,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct buffer sealed = {0};
         block_seal(&sealed, input, compress == 1, place);
         ASSERT(buffer_status(&sealed) == STATUS_OK);
+        gets_agree(input, slice_text("key0012"), &sealed);
+        gets_agree(input, slice_make(data, size < 8 ? size : 8), &sealed);
         struct slice raw;
         enum status status = block_unseal(&sealed, place, &raw);
         ASSERT(status == STATUS_OK);

@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 
+#include "base/checksum.h"
 #include "base/memory.h"
 #include "base/prng.h"
 #include "lsm/block.h"
@@ -27,12 +28,18 @@ static int key_order(const void *a, const void *b)
     return strcmp(a, b);
 }
 
+static uint64_t hash_of(const char *key)
+{
+    return checksum64(slice_text(key), 0);
+}
+
 static struct slice cell_at(const struct fixture *fixture, uint32_t i)
 {
     return slice_make(fixture->cells[i], i % 50);
 }
 
-/* Keys are even numbers under a few prefixes of different lengths, so odd ones lie between. */
+/* Keys are even numbers under a few prefixes of different lengths, so odd ones lie between. Blocks
+ * of odd seeds are tagged. */
 static void fixture_make(struct fixture *fixture, uint64_t seed)
 {
     struct prng prng;
@@ -52,7 +59,13 @@ static void fixture_make(struct fixture *fixture, uint64_t seed)
     }
     for (uint32_t i = 0; i < fixture->count; i++) {
         memset(fixture->cells[i], (int)(i & 0xff), sizeof(fixture->cells[i]));
-        block_builder_add(&fixture->builder, slice_text(fixture->keys[i]), cell_at(fixture, i));
+        struct slice key = slice_text(fixture->keys[i]);
+        if (seed % 2 == 0) {
+            block_builder_add(&fixture->builder, key, cell_at(fixture, i));
+        } else {
+            block_builder_add_tagged(&fixture->builder, key, hash_of(fixture->keys[i]),
+                                     cell_at(fixture, i));
+        }
     }
     size_t size = block_builder_size(&fixture->builder);
     cr_assert_eq(block_builder_finish(&fixture->builder, &fixture->raw), STATUS_OK);
@@ -81,28 +94,77 @@ static void assert_stands(const struct fixture *fixture, const struct block_curs
     cr_assert(slice_equal(cursor->cell, cell_at(fixture, i)), "seed=%lu i=%u", seed, i);
 }
 
-Test(block, get_agrees_with_a_list_for_present_and_absent_keys)
+static const struct block_place place = {.nonce = 77, .offset = 4096};
+
+/* Both kinds of get against the list; `sealed` is the fixture's block. */
+static void assert_get(const struct fixture *fixture, const struct buffer *sealed,
+                       struct buffer *scratch, const char *key)
+{
+    uint32_t i = model_seek(fixture, key);
+    bool present = i < fixture->count && strcmp(fixture->keys[i], key) == 0;
+    enum status wanted = present ? STATUS_OK : STATUS_NOT_FOUND;
+    struct slice cell;
+    cr_assert_eq(block_get(fixture->raw, slice_text(key), hash_of(key), &cell), wanted, "key=%s",
+                 key);
+    cr_assert(!present || slice_equal(cell, cell_at(fixture, i)), "key=%s", key);
+    buffer_clear(scratch);
+    buffer_append_slice(scratch, buffer_slice(sealed));
+    cr_assert_eq(block_get_sealed(scratch, place, slice_text(key), hash_of(key), &cell), wanted,
+                 "key=%s", key);
+    cr_assert(!present || slice_equal(cell, cell_at(fixture, i)), "key=%s", key);
+}
+
+Test(block, gets_agree_with_a_list_for_present_and_absent_keys, .timeout = 120)
 {
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct fixture fixture;
         fixture_make(&fixture, seed);
+        struct buffer sealed = {0};
+        struct buffer scratch = {0};
+        block_seal(&sealed, fixture.raw, seed % 3 != 0, place);
         static const char *prefixes[] = {"", "a", "abc", "abcdefgh", "b", "c"};
         for (uint32_t p = 0; p < 6; p++) {
             for (uint32_t number = 0; number < 4002; number += 1 + number % 3) {
                 char key[KEY_SIZE];
                 snprintf(key, sizeof(key), "%s%04u", prefixes[p], number);
-                uint32_t i = model_seek(&fixture, key);
-                bool present = i < fixture.count && strcmp(fixture.keys[i], key) == 0;
-                struct slice cell;
-                enum status status = block_get(fixture.raw, slice_text(key), &cell);
-                cr_assert_eq(status, present ? STATUS_OK : STATUS_NOT_FOUND, "seed=%lu key=%s",
-                             seed, key);
-                cr_assert(!present || slice_equal(cell, cell_at(&fixture, i)), "seed=%lu key=%s",
-                          seed, key);
+                assert_get(&fixture, &sealed, &scratch, key);
             }
         }
+        for (uint32_t i = 0; i < fixture.count; i++) {
+            assert_get(&fixture, &sealed, &scratch, fixture.keys[i]);
+        }
+        buffer_deinit(&sealed);
+        buffer_deinit(&scratch);
         fixture_drop(&fixture);
     }
+}
+
+/* What the tags are for: only a key that shares its tag with another costs any unpacking, which
+ * shows in a scratch that need not grow. */
+Test(block, a_key_that_is_not_there_is_seldom_worth_unpacking)
+{
+    struct fixture fixture;
+    fixture_make(&fixture, 7);
+    struct buffer sealed = {0};
+    block_seal(&sealed, fixture.raw, true, place);
+    cr_assert_lt(sealed.size, fixture.raw.size);
+    uint32_t unpacked_count = 0;
+    for (uint32_t number = 1; number < 2000; number += 2) {
+        char key[KEY_SIZE];
+        snprintf(key, sizeof(key), "abc%04u", number);
+        struct buffer scratch = {0};
+        buffer_append_slice(&scratch, buffer_slice(&sealed));
+        size_t capacity = scratch.capacity;
+        struct slice cell;
+        cr_assert_eq(block_get_sealed(&scratch, place, slice_text(key), hash_of(key), &cell),
+                     STATUS_NOT_FOUND);
+        unpacked_count += scratch.capacity > capacity;
+        buffer_deinit(&scratch);
+    }
+    /* Of 256 tags at most `count` are taken. */
+    cr_assert_lt(unpacked_count, 1000 * fixture.count / 256 + 100, "%u of 1000", unpacked_count);
+    buffer_deinit(&sealed);
+    fixture_drop(&fixture);
 }
 
 Test(block, walks_and_seeks_agree_with_a_list_both_ways)
@@ -160,8 +222,6 @@ Test(block, the_same_key_twice_is_a_bug, .signal = SIGABRT)
     block_builder_add(&builder, slice_text("b"), slice_text("2"));
 }
 
-static const struct block_place place = {.nonce = 77, .offset = 4096};
-
 Test(block, unseal_returns_what_was_sealed_compressed_or_not)
 {
     struct prng prng;
@@ -205,11 +265,11 @@ static enum status unseal_changed(const struct buffer *sealed, size_t size, size
 
 Test(block, any_change_of_bytes_size_or_place_is_corrupt)
 {
-    for (int compress = 0; compress <= 1; compress++) {
+    for (unsigned form = 0; form < 4; form++) { /* Tagged or not, compressed or not. */
         struct fixture fixture;
-        fixture_make(&fixture, 3);
+        fixture_make(&fixture, 3 + form % 2);
         struct buffer sealed = {0};
-        block_seal(&sealed, fixture.raw, compress == 1, place);
+        block_seal(&sealed, fixture.raw, form >= 2, place);
         cr_assert_eq(unseal_changed(&sealed, sealed.size, 0, 0, place), STATUS_OK);
         for (size_t i = 0; i < sealed.size; i++) {
             uint8_t flip = (uint8_t)(1u << (i % 8));
@@ -244,7 +304,14 @@ Test(block, damaged_raw_blocks_are_never_read_outside_their_bytes)
         struct slice raw = slice_make(copy, size);
         struct slice cell;
         struct block_cursor cursor = {0};
-        corrupt_count += block_get(raw, slice_text("abc1000"), &cell) == STATUS_CORRUPT;
+        corrupt_count +=
+            block_get(raw, slice_text("abc1000"), hash_of("abc1000"), &cell) == STATUS_CORRUPT;
+        struct buffer sealed = {0};
+        block_seal(&sealed, raw, true, place);
+        enum status got = block_get_sealed(&sealed, place, slice_text(fixture.keys[0]),
+                                           hash_of(fixture.keys[0]), &cell);
+        cr_assert(got == STATUS_OK || got == STATUS_NOT_FOUND || got == STATUS_CORRUPT);
+        buffer_deinit(&sealed);
         if (block_cursor_reset(&cursor, raw) == STATUS_OK) {
             enum status status = block_cursor_first(&cursor);
             for (uint32_t i = 0; status == STATUS_OK && i < 3 * ENTRY_COUNT_MAX; i++) {
