@@ -2,7 +2,7 @@
 #
 # A program of RINGKV_PROGRAMS must have its sources: a file that was moved or lost then stops the
 # configuration, instead of leaving one program less to be tested.
-set(RINGKV_PROGRAMS kvnode kvctl group_sim kvsim bench_lsm)
+set(RINGKV_PROGRAMS kvnode kvctl group_sim kvsim bench_lsm lsm_inspect)
 
 if(RINGKV_JEMALLOC AND NOT RINGKV_SANITIZE)
   pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
@@ -92,10 +92,14 @@ foreach(bench ${benches})
       ringkv_base)
 endforeach()
 
-# Each tools/examples/<name>.c is a program over the client library.
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/inspect/*.c)
+ringkv_program(lsm_inspect MAIN tools/inspect/lsm_inspect.c SOURCES ${sources}
+  LIBRARIES ringkv_lsm ringkv_base_uv ringkv_base)
+
+# Each tools/examples/<name>.c is a program, over the client library or over the engine.
 file(GLOB examples CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/examples/*.c)
 foreach(example ${examples})
   get_filename_component(name ${example} NAME_WE)
   ringkv_program(${name} MAIN tools/examples/${name}.c SOURCES ${example}
-    LIBRARIES ringkv_client ringkv_base)
+    LIBRARIES ringkv_client ringkv_lsm ringkv_base_uv ringkv_base)
 endforeach()

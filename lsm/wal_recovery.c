@@ -201,7 +201,7 @@ static enum status segment_recover(struct wal_recovery *recovery, uint32_t index
         segment->file_size = bytes.size;
         status = segment_scan(recovery, &scan);
     }
-    if (status == STATUS_OK && recovery->position > position_before) {
+    if (status == STATUS_OK && recovery->position > position_before && !recovery->read_only) {
         size_t used = scan.expected < bytes.size ? (size_t)scan.expected : bytes.size;
         status = segment_settle(recovery, path, slice_make(bytes.data, used));
     }

@@ -6,12 +6,14 @@
  *  (2) The rest of that segment and all later ones are still searched for watermarks: damage at a
  *      position that some watermark says was synced is STATUS_CORRUPT, naming file and offset;
  *      above all of them it is a torn tail, and simply the end.
- *  (3) Nothing on disk is changed. That a tail which was cut never comes back is the caller's
- *      part: it records where the next segment starts, before writing to it.
+ *  (3) No record is added, moved or cut: bytes that count are at most written again in place, to
+ *      make them durable, and not even that if `read_only`. That a tail which was cut never comes
+ * back is the caller's part: it records where the next segment starts, before writing to it.
  */
 #ifndef LSM_WAL_RECOVERY_H
 #define LSM_WAL_RECOVERY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/env.h"
@@ -40,6 +42,7 @@ struct wal_recovery {
     /* Called for each record from there on; a failure ends the recovery with it. */
     enum status (*record)(void *context, struct slice key, struct slice cell);
     void *context;
+    bool read_only; /* Only look. */
 
     uint64_t end_position; /* Out: where the next segment starts. At least replay_position. */
     uint64_t record_count; /* Out. */
