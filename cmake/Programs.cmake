@@ -2,7 +2,7 @@
 #
 # A program of RINGKV_PROGRAMS must have its sources: a file that was moved or lost then stops the
 # configuration, instead of leaving one program less to be tested.
-set(RINGKV_PROGRAMS kvnode kvctl group_sim kvsim bench_lsm lsm_inspect)
+set(RINGKV_PROGRAMS kvnode kvctl group_sim kvsim lsmsim bench_lsm lsm_inspect)
 
 if(RINGKV_JEMALLOC AND NOT RINGKV_SANITIZE)
   pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
@@ -54,10 +54,11 @@ file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/client/kvctl*.c
 ringkv_program(kvctl MAIN client/kvctl.c SOURCES ${sources}
   LIBRARIES ringkv_client ringkv_base_uv ringkv_base PACKAGES jansson)
 
-# The simulated world knows base alone, and the heap of libraft; kvsim brings the whole node into it.
+# The simulated world knows base alone, and the heap of libraft; kvsim brings the whole node into
+# it, lsmsim the engine.
 # group_sim has a small world of its own: group_*.c.
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/*.c)
-list(FILTER sources EXCLUDE REGEX "/(kvsim|group_)[a-z_]*\\.c$")
+list(FILTER sources EXCLUDE REGEX "/(kvsim|lsmsim|group_)[a-z_]*\\.c$")
 if(sources)
   add_library(ringkv_sim STATIC ${sources})
   ringkv_warnings(ringkv_sim)
@@ -78,6 +79,15 @@ set_target_properties(ringkv_node_mutants PROPERTIES EXCLUDE_FROM_ALL ON)
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/kvsim*.c)
 ringkv_program(kvsim MAIN tests/sim/kvsim.c SOURCES ${sources}
   LIBRARIES ringkv_sim ringkv_node_mutants ringkv_lsm ringkv_ring ringkv_raft ringkv_base)
+
+# lsmsim alone links a build of lsm/ that has the planted faults of lsm/mutant.h in it.
+ringkv_library(ringkv_lsm_mutants lsm ringkv_base PkgConfig::LZ4)
+target_compile_definitions(ringkv_lsm_mutants PUBLIC RINGKV_LSM_MUTANTS)
+set_target_properties(ringkv_lsm_mutants PROPERTIES EXCLUDE_FROM_ALL ON)
+
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/lsmsim*.c)
+ringkv_program(lsmsim MAIN tests/sim/lsmsim.c SOURCES ${sources}
+  LIBRARIES ringkv_sim ringkv_lsm_mutants ringkv_base)
 
 # Each tools/bench/bench_<noun>.c is a program; what they share is the other files there.
 file(GLOB benches CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/bench/bench_*.c)

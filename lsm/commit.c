@@ -12,6 +12,7 @@
 #include "base/contract.h"
 #include "base/log.h"
 #include "lsm/engine.h"
+#include "lsm/mutant.h"
 #include "lsm/wal_recovery.h"
 
 enum status commit_merge_locked(struct lsm *lsm, struct slice key, struct slice encoded_cell)
@@ -112,7 +113,7 @@ enum status lsm_write(struct lsm *lsm, struct lsm_write *write)
             lsm->stats.version_max = write->records[i].cell.version;
         }
     }
-    if (write->durability != LSM_SYNCED) {
+    if (write->durability != LSM_SYNCED || LSM_MUTANT(GROUP_VISIBLE_EARLY)) {
         enum status merged = records_merge_locked(lsm, write);
         if (merged != STATUS_OK) { /* Accepted, and partly visible: no way back. */
             engine_fail_locked(lsm, merged, "memtable");
@@ -129,7 +130,7 @@ struct version lsm_queued_version(struct lsm *lsm, struct slice key)
     mutex_lock(&lsm->mutex);
     struct version version = wal_queued_version(&lsm->wal, key);
     mutex_unlock(&lsm->mutex);
-    return version;
+    return LSM_MUTANT(QUEUED_NOT_SEEN) ? (struct version){0} : version;
 }
 
 /* The next `count` records of a group become visible, or are passed over. */

@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/engine.h"
+#include "lsm/mutant.h"
 
 /* A step takes further bottom tables while those it has are smaller than this share of one. */
 #define STEP_BOTTOM_SHARE 2u
@@ -134,10 +135,11 @@ static bool sources_may_hold_older(const struct compaction *compaction,
                                    struct version version)
 {
     const struct memtable_record *record = NULL;
-    if (memtable_get(sources->active, key, &record) == STATUS_OK) {
+    bool newer_too = !LSM_MUTANT(PURGE_OLDER_RUNS_ONLY);
+    if (newer_too && memtable_get(sources->active, key, &record) == STATUS_OK) {
         return true;
     }
-    for (uint32_t i = 0; i < sources->frozen_count; i++) {
+    for (uint32_t i = 0; newer_too && i < sources->frozen_count; i++) {
         if (memtable_get(sources->frozen[i], key, &record) == STATUS_OK) {
             return true;
         }
@@ -146,7 +148,8 @@ static bool sources_may_hold_older(const struct compaction *compaction,
     for (uint32_t i = 0; i < sources->tables->run_count; i++) {
         const struct run *run = &sources->tables->runs[i];
         const struct table *table = run_find(run, key);
-        if (table != NULL && !is_input(compaction, run, table) &&
+        bool asked = newer_too || run->id < compaction->inputs[0]->id;
+        if (table != NULL && asked && !is_input(compaction, run, table) &&
             version_compare(table->properties.version_min, version) <= 0 &&
             table_may_hold(table, key, hash)) {
             return true;
@@ -170,6 +173,9 @@ static bool may_purge(struct lsm *lsm, struct slice key, struct slice encoded)
     }
     if (!is_purgeable(&cell, lsm->options.floor(lsm->options.context, key))) {
         return false;
+    }
+    if (LSM_MUTANT(PURGE_BY_FLOOR_ALONE)) {
+        return true;
     }
     mutex_lock(&lsm->mutex);
     struct version queued = wal_queued_version(&lsm->wal, key);

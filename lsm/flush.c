@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/engine.h"
+#include "lsm/mutant.h"
 
 /* Segments that hold nothing from `position` on leave the log; the rest keep their order. */
 static uint64_t segments_take_dead_locked(struct wal *wal, uint64_t position,
@@ -77,11 +78,15 @@ static enum status flush_commit(struct lsm *lsm)
     list_init(&dead);
     table_change_put(&edit, &change);
     mutex_lock(&lsm->mutex);
-    uint64_t position = flush->memtable->replay_position;
+    uint64_t position = LSM_MUTANT(FLUSH_MOVES_REPLAY_EARLY) ? lsm->applied_position
+                                                             : flush->memtable->replay_position;
     uint64_t first = segments_take_dead_locked(&lsm->wal, position, &dead);
     manifest_put_next_file(&edit, lsm->next_file_id);
     mutex_unlock(&lsm->mutex);
     manifest_put_replay(&edit, position, first);
+    if (LSM_MUTANT(REMOVE_BEFORE_COMMIT)) {
+        segments_remove(lsm, &dead);
+    }
     enum status status = manifest_commit(&lsm->manifest, &edit);
     buffer_deinit(&edit);
     if (status == STATUS_OK) {

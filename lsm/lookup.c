@@ -10,6 +10,7 @@
 #include "base/checksum.h"
 #include "base/contract.h"
 #include "lsm/engine.h"
+#include "lsm/mutant.h"
 
 struct finding {
     bool any;
@@ -78,7 +79,8 @@ static enum status tables_look(struct lookup *lookup, const struct table_set *se
 {
     for (uint32_t i = 0; i < set->run_count; i++) {
         const struct run *run = &set->runs[i];
-        if (found->any && version_compare(found->cell.version, run->version_max) > 0) {
+        int order = found->any ? version_compare(found->cell.version, run->version_max) : -1;
+        if (order > 0 || (order == 0 && LSM_MUTANT(GET_STOPS_AT_EQUAL))) {
             return STATUS_OK; /* See (1). */
         }
         const struct table *table = run_find(run, lookup->key);

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/engine.h"
+#include "lsm/mutant.h"
 #include "lsm/wal_recovery.h"
 
 enum file_kind { FILE_OTHER, FILE_TABLE, FILE_SEGMENT, FILE_TEMPORARY };
@@ -372,6 +373,9 @@ static enum status log_begin(struct lsm *lsm)
     wal_segment_add(&lsm->wal, segment);
     struct manifest_segment listed = {
         .id = header.id, .nonce = header.nonce, .start_position = lsm->wal.position};
+    if (LSM_MUTANT(TORN_TAIL_NOT_VOIDED)) {
+        listed.start_position = WAL_START_UNKNOWN;
+    }
     struct buffer edit = {0};
     manifest_put_segment(&edit, &listed);
     manifest_put_next_file(&edit, lsm->next_file_id);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/engine.h"
+#include "lsm/mutant.h"
 
 static enum status writer_begin(struct lsm *lsm, struct table_output *output)
 {
@@ -99,7 +100,7 @@ enum status table_output_finish(struct lsm *lsm, struct table_output *output)
     if (output->writer != NULL) {
         status = writer_end(lsm, output);
     }
-    if (status == STATUS_OK && output->place_count > 0) {
+    if (status == STATUS_OK && output->place_count > 0 && !LSM_MUTANT(FOLDER_NOT_SYNCED)) {
         status = lsm->env->ops->dir_sync(lsm->env, lsm->path);
     }
     return status;

@@ -18,6 +18,7 @@
 #include "base/codec.h"
 #include "base/contract.h"
 #include "base/memory.h"
+#include "lsm/mutant.h"
 
 #define WAL_GROUP_MAGIC 0x47574b52u                    /* "RKWG" */
 #define WAL_SEGMENT_MAGIC UINT64_C(0x314c4157474e4952) /* "RINGWAL1" */
@@ -500,7 +501,7 @@ static enum status group_seal(struct wal *wal, struct wal_group *group,
     struct slice body = slice_make(group->bytes.data + WAL_GROUP_HEADER_SIZE, body_size);
     struct wal_group_header header = {
         .position = group->start_position,
-        .watermark = wal->synced_position,
+        .watermark = LSM_MUTANT(WATERMARK_AHEAD) ? group->start_position : wal->synced_position,
         .record_count = group->record_count,
         .body_size = (uint32_t)body_size,
         .body_checksum = checksum64(body, seed),

@@ -17,6 +17,7 @@
 #include "base/file_load.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "lsm/mutant.h"
 #include "lsm/wal.h"
 
 static enum status body_replay(struct wal_recovery *recovery, struct slice body,
@@ -201,7 +202,8 @@ static enum status segment_recover(struct wal_recovery *recovery, uint32_t index
         segment->file_size = bytes.size;
         status = segment_scan(recovery, &scan);
     }
-    if (status == STATUS_OK && recovery->position > position_before && !recovery->read_only) {
+    if (status == STATUS_OK && recovery->position > position_before && !recovery->read_only &&
+        !LSM_MUTANT(SEGMENT_NOT_SETTLED)) {
         size_t used = scan.expected < bytes.size ? (size_t)scan.expected : bytes.size;
         status = segment_settle(recovery, path, slice_make(bytes.data, used));
     }

@@ -43,6 +43,10 @@ struct disk_sim {
     bool frozen;
     uint64_t freeze_countdown; /* 0: not armed. */
     uint64_t operation_count;
+    uint64_t call_count; /* That a fault may meet. */
+    uint64_t read_count;
+    enum disk_trouble trouble;
+    uint64_t trouble_at; /* Of call_count, or of read_count. */
     struct list_node files;
     struct list_node locks;
 };
@@ -145,12 +149,26 @@ static bool ends_with(const char *name, const char *end)
     return end != NULL && size >= strlen(end) && strcmp(name + size - strlen(end), end) == 0;
 }
 
+/* Whether this call fails: by a drawn fault, or because a sweep has come to it. */
+static bool call_fails(struct disk_sim *disk, uint32_t ppm)
+{
+    disk->call_count++;
+    bool reached = disk->trouble != DISK_TROUBLE_NONE && disk->call_count >= disk->trouble_at;
+    if (reached && disk->trouble == DISK_TROUBLE_NO_SPACE) {
+        disk->options.faults.capacity_size = 0;
+    }
+    bool planned =
+        reached && (disk->trouble == DISK_TROUBLE_ERRORS ||
+                    (disk->trouble == DISK_TROUBLE_ERROR && disk->call_count == disk->trouble_at));
+    return planned || chance(disk, ppm);
+}
+
 /* Whether a call that changes something on `path` meets an error. */
 static bool change_fails(struct disk_sim *disk, const char *path, uint32_t ppm)
 {
     struct disk_faults *faults = &disk->options.faults;
     if (faults->error_path_part != NULL && strstr(path, faults->error_path_part) == NULL) {
-        return false;
+        return call_fails(disk, 0);
     }
     if (faults->error_countdown > 0) {
         faults->error_countdown--;
@@ -158,7 +176,7 @@ static bool change_fails(struct disk_sim *disk, const char *path, uint32_t ppm)
             return true;
         }
     }
-    return chance(disk, ppm);
+    return call_fails(disk, ppm);
 }
 
 static bool name_fails(struct disk_sim *disk, const char *path)
@@ -251,6 +269,29 @@ void disk_sim_unfreeze(struct disk_sim *disk)
 bool disk_sim_frozen(const struct disk_sim *disk)
 {
     return disk->frozen;
+}
+
+void disk_sim_fail_in(struct disk_sim *disk, enum disk_trouble trouble, uint64_t count)
+{
+    ASSERT(count > 0);
+    disk->trouble = trouble;
+    disk->trouble_at =
+        count + (trouble == DISK_TROUBLE_SHORT ? disk->read_count : disk->call_count);
+}
+
+void disk_sim_fail_end(struct disk_sim *disk)
+{
+    disk->trouble = DISK_TROUBLE_NONE;
+}
+
+uint64_t disk_sim_call_count(const struct disk_sim *disk)
+{
+    return disk->call_count;
+}
+
+uint64_t disk_sim_read_count(const struct disk_sim *disk)
+{
+    return disk->read_count;
 }
 
 uint64_t disk_sim_operation_count(const struct disk_sim *disk)
@@ -395,10 +436,14 @@ enum status disk_sim_read(struct env_file *file, uint64_t offset, void *to, size
     call_begin(disk, DISK_READ, disk->options.read_ns_max);
     trace_number(disk->world.hash, offset);
     trace_number(disk->world.hash, size);
-    if (chance(disk, disk->options.faults.read_error_ppm)) {
+    if (call_fails(disk, disk->options.faults.read_error_ppm)) {
         return STATUS_IO;
     }
     file_read(file, offset, to, size, got);
+    disk->read_count++;
+    if (disk->trouble == DISK_TROUBLE_SHORT && disk->read_count == disk->trouble_at) {
+        *got /= 2;
+    }
     return STATUS_OK;
 }
 

@@ -75,6 +75,20 @@ void disk_sim_freeze_in(struct disk_sim *disk, uint64_t operation_count);
 void disk_sim_unfreeze(struct disk_sim *disk); /* Disarms; not allowed once frozen. */
 bool disk_sim_frozen(const struct disk_sim *disk);
 
+/* One trouble at a call that is named by its number, for sweeps over every call. */
+enum disk_trouble {
+    DISK_TROUBLE_NONE,
+    DISK_TROUBLE_ERROR,    /* The call fails with STATUS_IO, as a drawn error would. */
+    DISK_TROUBLE_ERRORS,   /* So do all that follow. */
+    DISK_TROUBLE_NO_SPACE, /* From the call on nothing more fits. */
+    DISK_TROUBLE_SHORT,    /* The read gives a part of what is there. */
+};
+/* At the `count`-th call from now on that may fail (1: the next); SHORT counts reads alone. */
+void disk_sim_fail_in(struct disk_sim *disk, enum disk_trouble trouble, uint64_t count);
+void disk_sim_fail_end(struct disk_sim *disk); /* The fault goes. Of the capacity see faults. */
+uint64_t disk_sim_call_count(const struct disk_sim *disk); /* That could have failed so far. */
+uint64_t disk_sim_read_count(const struct disk_sim *disk); /* Blocking reads so far. */
+
 /* For harnesses and tests, without time or faults. */
 uint64_t disk_sim_operation_count(const struct disk_sim *disk); /* Changing calls so far. */
 uint64_t disk_sim_used_size(const struct disk_sim *disk);

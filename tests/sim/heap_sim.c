@@ -29,6 +29,7 @@ static struct heap_block *block_of(void *memory)
 /* Whether the heap lets another `size` bytes be taken. */
 static bool heap_admits(struct heap_sim *heap, size_t size)
 {
+    heap->request_count++;
     if (heap->fail_countdown > 0) {
         heap->fail_countdown--;
         if (heap->fail_countdown == 0) {

@@ -26,6 +26,7 @@ struct heap_sim {
     uint64_t size_max; /* Allocations beyond it fail; 0: no bound. */
     /* Counts down at each allocation, and fails the one that brings it to 0; 0: off. */
     uint64_t fail_countdown;
+    uint64_t request_count; /* Allocations asked for, over all drops. */
 };
 
 /* Routes memory_* through this file. Nests; nothing taken before the first install may be released

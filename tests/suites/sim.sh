@@ -36,7 +36,7 @@ result() {
 }
 
 programs=()
-for source in tests/sim/group_sim.c tests/sim/kvsim.c; do
+for source in tests/sim/group_sim.c tests/sim/lsmsim.c tests/sim/kvsim.c; do
     [[ ! -e $source ]] || programs+=("$(basename "$source" .c)")
 done
 suite_build release "${programs[@]}"

@@ -1,0 +1,62 @@
+/*
+ * tests/sim/lsmsim_mutant.c -- see lsmsim_mutant.h.
+ *
+ * Which mutant is on is the one static of lsmsim: the hooks in lsm/ have no context. It is set
+ * before the first seed, and never again.
+ */
+#include "tests/sim/lsmsim_mutant.h"
+
+#include <string.h>
+
+#include "lsm/mutant.h"
+
+static const struct {
+    const char *name;
+    enum lsm_mutant mutant;
+    const char *sync_skipped; /* Files whose syncs do nothing and say OK. */
+} mutants[] = {
+    {"skip-wal-sync", LSM_MUTANT_NONE, ".wal"},
+    {"skip-manifest-sync", LSM_MUTANT_NONE, "MANIFEST.new"},
+    {"skip-table-sync", LSM_MUTANT_NONE, ".sst"},
+    {"purge-by-floor-alone", LSM_MUTANT_PURGE_BY_FLOOR_ALONE, NULL},
+    {"purge-older-runs-only", LSM_MUTANT_PURGE_OLDER_RUNS_ONLY, NULL},
+    {"get-stops-at-equal", LSM_MUTANT_GET_STOPS_AT_EQUAL, NULL},
+    {"remove-before-commit", LSM_MUTANT_REMOVE_BEFORE_COMMIT, NULL},
+    {"flush-moves-replay-early", LSM_MUTANT_FLUSH_MOVES_REPLAY_EARLY, NULL},
+    {"watermark-ahead", LSM_MUTANT_WATERMARK_AHEAD, NULL},
+    {"queued-not-seen", LSM_MUTANT_QUEUED_NOT_SEEN, NULL},
+    {"torn-tail-not-voided", LSM_MUTANT_TORN_TAIL_NOT_VOIDED, NULL},
+    {"group-visible-early", LSM_MUTANT_GROUP_VISIBLE_EARLY, NULL},
+    {"segment-not-settled", LSM_MUTANT_SEGMENT_NOT_SETTLED, NULL},
+    {"folder-not-synced", LSM_MUTANT_FOLDER_NOT_SYNCED, NULL},
+};
+
+static size_t chosen = ARRAY_COUNT(mutants);
+
+bool lsm_mutant_is_on(enum lsm_mutant mutant)
+{
+    return chosen < ARRAY_COUNT(mutants) && mutants[chosen].mutant == mutant;
+}
+
+bool mutant_choose(const char *name)
+{
+    for (size_t index = 0; index < ARRAY_COUNT(mutants); index++) {
+        if (strcmp(name, mutants[index].name) == 0) {
+            chosen = index;
+            return true;
+        }
+    }
+    return false;
+}
+
+void mutant_options(struct world_options *options)
+{
+    if (chosen < ARRAY_COUNT(mutants)) {
+        options->disk.sync_skipped = mutants[chosen].sync_skipped;
+    }
+}
+
+const char *mutant_name(uint32_t index)
+{
+    return index < ARRAY_COUNT(mutants) ? mutants[index].name : NULL;
+}
