@@ -25,16 +25,19 @@
 enum block_codec {
     BLOCK_CODEC_NONE = 0,
     BLOCK_CODEC_LZ4 = 1,         /* Of the whole raw block. */
-    BLOCK_CODEC_LZ4_ENTRIES = 2, /* Of the entries of a tagged block; its rest follows as it is. */
+    BLOCK_CODEC_LZ4_ENTRIES = 2, /* Of the entries of a tagged block; its head stays as it is. */
 };
 
 /* Compression must save more than this share, or reads would pay for nothing. */
 #define COMPRESS_SAVING_PERCENT 12
 
 #define RESTART_SIZE 4u
-#define RESTARTS_TAGGED                                                      \
-    UINT32_C(0x80000000) /* Set in the number of restarts: tags follow them. \
-                          */
+/* The first byte of a tagged block. Others begin with an entry that shares nothing: 0. */
+#define HEAD_MARK 1u
+#define HEAD_COUNT_SIZE 4u /* The mark, and three bytes of entry count. */
+#define ENTRY_COUNT_MAX UINT32_C(0xffffff)
+#define PREFETCH_LINES 20u
+#define PREFETCH_LINE_SIZE 64u
 #define TAG_BYTES UINT64_C(0x0101010101010101)
 STATIC_ASSERT(BLOCK_RESTART_INTERVAL == sizeof(uint64_t), "the tags of a run are one word");
 #define TRAILER_CHECKSUM_OFFSET 5 /* Codec and raw size lie before it. */
@@ -47,7 +50,7 @@ struct block_view {
     const uint8_t *restarts;
     uint32_t restart_count;
     uint32_t tag_count;  /* 0: not tagged. */
-    const uint8_t *tags; /* One per entry; at least 8 readable bytes follow the last. */
+    const uint8_t *tags; /* One per entry, filled up to whole words. */
 };
 
 struct block_entry {
@@ -62,6 +65,7 @@ void block_builder_deinit(struct block_builder *builder)
     buffer_deinit(&builder->entries);
     buffer_deinit(&builder->restarts);
     buffer_deinit(&builder->tags);
+    buffer_deinit(&builder->raw);
     buffer_deinit(&builder->last_key);
     *builder = (struct block_builder){0};
 }
@@ -75,10 +79,16 @@ void block_builder_clear(struct block_builder *builder)
     builder->entry_count = 0;
 }
 
+static size_t head_size(size_t entry_count)
+{
+    size_t run_count = (entry_count + BLOCK_RESTART_INTERVAL - 1) / BLOCK_RESTART_INTERVAL;
+    return HEAD_COUNT_SIZE + run_count * (BLOCK_RESTART_INTERVAL + RESTART_SIZE);
+}
+
 size_t block_builder_size(const struct block_builder *builder)
 {
-    size_t tags_size = builder->tags.size == 0 ? 0 : builder->tags.size + sizeof(uint32_t);
-    return builder->entries.size + builder->restarts.size + tags_size + RESTART_SIZE;
+    return builder->entries.size + (builder->tags.size > 0 ? head_size(builder->tags.size)
+                                                           : builder->restarts.size + RESTART_SIZE);
 }
 
 static size_t common_prefix(struct slice a, struct slice b)
@@ -137,70 +147,86 @@ void block_builder_add_tagged(struct block_builder *builder, struct slice key, u
     codec_put_u8(&builder->tags, tag_of(key_hash));
 }
 
+/* Head and entries, in a buffer of their own. */
+static void tagged_put(struct block_builder *builder, struct buffer *raw)
+{
+    ASSERT(builder->entry_count <= ENTRY_COUNT_MAX);
+    buffer_clear(raw);
+    codec_put_u32(raw, HEAD_MARK | builder->entry_count << 8);
+    buffer_append_slice(raw, buffer_slice(&builder->tags));
+    while ((raw->size - HEAD_COUNT_SIZE) % BLOCK_RESTART_INTERVAL != 0 && !raw->failed) {
+        codec_put_u8(raw, 0);
+    }
+    buffer_append_slice(raw, buffer_slice(&builder->restarts));
+    buffer_append_slice(raw, buffer_slice(&builder->entries));
+}
+
 enum status block_builder_finish(struct block_builder *builder, struct slice *raw)
 {
     ASSERT(builder->entry_count > 0);
-    struct buffer *entries = &builder->entries;
-    uint32_t restart_count = (uint32_t)(builder->restarts.size / RESTART_SIZE);
-    buffer_append_slice(entries, buffer_slice(&builder->restarts));
+    struct buffer *whole = &builder->entries;
     if (builder->tags.size > 0) {
-        buffer_append_slice(entries, buffer_slice(&builder->tags));
-        codec_put_u32(entries, builder->entry_count);
-        restart_count |= RESTARTS_TAGGED;
+        whole = &builder->raw;
+        tagged_put(builder, whole);
+    } else {
+        buffer_append_slice(whole, buffer_slice(&builder->restarts));
+        codec_put_u32(whole, (uint32_t)(builder->restarts.size / RESTART_SIZE));
     }
-    codec_put_u32(entries, restart_count);
-    if (buffer_status(entries) != STATUS_OK || buffer_status(&builder->restarts) != STATUS_OK ||
+    if (buffer_status(whole) != STATUS_OK || buffer_status(&builder->entries) != STATUS_OK ||
+        buffer_status(&builder->restarts) != STATUS_OK ||
         buffer_status(&builder->tags) != STATUS_OK) {
         return STATUS_NO_MEMORY;
     }
     ASSERT(builder->tags.size == 0 || builder->tags.size == builder->entry_count);
-    ASSERT(entries->size <= BLOCK_RAW_SIZE_MAX);
-    *raw = buffer_slice(entries);
+    ASSERT(whole->size <= BLOCK_RAW_SIZE_MAX);
+    *raw = buffer_slice(whole);
     return STATUS_OK;
 }
 
-/* What follows the entries, told by the last bytes of `bytes`; false if they make no sense. */
-static bool tail_parse(struct slice bytes, struct block_view *view, size_t *tail_size)
+/* The head of a tagged block, of which `bytes` are the first ones; false if it makes no sense. */
+static bool head_open(struct slice bytes, struct block_view *view, size_t *size)
 {
-    if (bytes.size < (size_t)2 * RESTART_SIZE) {
+    if (bytes.size < HEAD_COUNT_SIZE || bytes.data[0] != HEAD_MARK) {
         return false;
     }
-    const uint8_t *end = bytes.data + bytes.size;
-    uint32_t restart_count = codec_load_u32(end - RESTART_SIZE);
-    uint32_t tag_count = 0;
-    size_t size = RESTART_SIZE;
-    if ((restart_count & RESTARTS_TAGGED) != 0) {
-        restart_count &= ~RESTARTS_TAGGED;
-        tag_count = codec_load_u32(end - 2 * RESTART_SIZE);
-        size += RESTART_SIZE + tag_count;
-        uint64_t runs = ((uint64_t)tag_count + BLOCK_RESTART_INTERVAL - 1) / BLOCK_RESTART_INTERVAL;
-        if (runs != restart_count) {
-            return false;
-        }
-    }
-    if (restart_count == 0) {
+    uint32_t count = codec_load_u32(bytes.data) >> 8;
+    size_t wanted = head_size(count);
+    if (count == 0 || wanted > bytes.size) {
         return false;
     }
-    size += (size_t)restart_count * RESTART_SIZE;
-    if (size > bytes.size) {
-        return false;
-    }
-    *tail_size = size;
-    view->restart_count = restart_count;
-    view->restarts = end - size;
-    view->tag_count = tag_count;
-    view->tags = view->restarts + (size_t)restart_count * RESTART_SIZE;
-    return true;
+    view->tag_count = count;
+    view->restart_count = (count + BLOCK_RESTART_INTERVAL - 1) / BLOCK_RESTART_INTERVAL;
+    view->tags = bytes.data + HEAD_COUNT_SIZE;
+    view->restarts = view->tags + (size_t)view->restart_count * BLOCK_RESTART_INTERVAL;
+    *size = wanted;
+    return codec_load_u32(view->restarts) == 0;
 }
 
 static bool view_open(struct slice raw, struct block_view *view)
 {
-    size_t tail_size;
-    if (raw.size > BLOCK_RAW_SIZE_MAX || !tail_parse(raw, view, &tail_size)) {
+    if (raw.size < (size_t)2 * RESTART_SIZE || raw.size > BLOCK_RAW_SIZE_MAX) {
         return false;
     }
-    view->entries = slice_make(raw.data, raw.size - tail_size);
-    return view->entries.size > 0 && codec_load_u32(view->restarts) == 0;
+    if (raw.data[0] == HEAD_MARK) {
+        size_t size;
+        if (!head_open(raw, view, &size)) {
+            return false;
+        }
+        view->entries = slice_make(raw.data + size, raw.size - size);
+        return view->entries.size > 0;
+    }
+    uint32_t restart_count = codec_load_u32(raw.data + raw.size - RESTART_SIZE);
+    size_t room = raw.size / RESTART_SIZE - 1; /* Restarts that would fit without any entry. */
+    if (restart_count == 0 || restart_count > room) {
+        return false;
+    }
+    size_t entries_size = raw.size - RESTART_SIZE * ((size_t)restart_count + 1);
+    *view = (struct block_view){
+        .entries = slice_make(raw.data, entries_size),
+        .restarts = raw.data + entries_size,
+        .restart_count = restart_count,
+    };
+    return entries_size > 0 && codec_load_u32(view->restarts) == 0;
 }
 
 static uint32_t restart_offset(const struct block_view *view, uint32_t index)
@@ -239,12 +265,14 @@ void block_seal(struct buffer *to, struct slice raw, bool compress, struct block
     enum block_codec codec = BLOCK_CODEC_NONE;
     if (compress) {
         struct block_view view;
-        bool tagged = view_open(raw, &view) && view.tag_count > 0;
+        bool tagged = view_open(raw, &view) && raw.data[0] == HEAD_MARK;
+        if (tagged) {
+            buffer_append(to, raw.data, raw.size - view.entries.size);
+        }
         if (lz4_append(to, tagged ? view.entries : raw)) {
             codec = tagged ? BLOCK_CODEC_LZ4_ENTRIES : BLOCK_CODEC_LZ4;
-        }
-        if (codec == BLOCK_CODEC_LZ4_ENTRIES) {
-            buffer_append(to, view.restarts, raw.size - view.entries.size);
+        } else {
+            to->size = start;
         }
     }
     if (codec == BLOCK_CODEC_NONE) {
@@ -260,11 +288,11 @@ void block_seal(struct buffer *to, struct slice raw, bool compress, struct block
 
 /* A sealed block whose checksum holds. */
 struct block_sealed {
-    struct slice packed; /* What its codec was applied to. */
-    struct slice tail;   /* With BLOCK_CODEC_LZ4_ENTRIES, and then `view` holds it, parsed. */
-    struct block_view view;
-    uint8_t codec;
+    struct slice head;      /* Of a tagged block whose entries alone are packed; else empty. */
+    struct slice packed;    /* What the codec was applied to. */
     uint32_t unpacked_size; /* Of what `packed` holds. */
+    uint8_t codec;
+    struct block_view view; /* Of the head; no entries yet. */
 };
 
 static enum status sealed_open(struct slice bytes, struct block_place place,
@@ -293,14 +321,13 @@ static enum status sealed_open(struct slice bytes, struct block_place place,
         return raw_size == payload_size ? STATUS_OK : STATUS_CORRUPT;
     }
     if (sealed->codec == BLOCK_CODEC_LZ4_ENTRIES) {
-        size_t tail_size;
-        if (!tail_parse(sealed->packed, &sealed->view, &tail_size) || sealed->view.tag_count == 0 ||
-            tail_size >= raw_size) {
+        size_t size;
+        if (!head_open(sealed->packed, &sealed->view, &size) || size >= raw_size) {
             return STATUS_CORRUPT;
         }
-        sealed->packed.size -= tail_size;
-        sealed->tail = slice_make(bytes.data + sealed->packed.size, tail_size);
-        sealed->unpacked_size -= (uint32_t)tail_size;
+        sealed->head = slice_make(bytes.data, size);
+        sealed->packed = slice_make(bytes.data + size, payload_size - size);
+        sealed->unpacked_size -= (uint32_t)size;
     } else if (sealed->codec != BLOCK_CODEC_LZ4) {
         return STATUS_CORRUPT;
     }
@@ -309,18 +336,18 @@ static enum status sealed_open(struct slice bytes, struct block_place place,
     return sealed->unpacked_size / 255 > sealed->packed.size ? STATUS_CORRUPT : STATUS_OK;
 }
 
-/* Unpacks into `room`, of the raw block's size. */
-static enum status sealed_unpack(const struct block_sealed *sealed, uint8_t *room)
+/* Room for `size` bytes behind those of the block, which may move by that. */
+static uint8_t *sealed_reserve(struct block_sealed *sealed, struct buffer *bytes, size_t size)
 {
-    int got = LZ4_decompress_safe((const char *)sealed->packed.data, (char *)room,
-                                  (int)sealed->packed.size, (int)sealed->unpacked_size);
-    if (got < 0 || (uint32_t)got != sealed->unpacked_size) {
-        return STATUS_CORRUPT;
+    uint8_t *room = buffer_reserve(bytes, size);
+    if (room != NULL && sealed->head.size > 0) {
+        sealed->head.data = bytes->data;
+        size_t head_size_again;
+        bool sound = head_open(sealed->head, &sealed->view, &head_size_again);
+        ASSERT(sound);
     }
-    if (sealed->tail.size > 0) {
-        memcpy(room + sealed->unpacked_size, sealed->tail.data, sealed->tail.size);
-    }
-    return STATUS_OK;
+    sealed->packed.data = bytes->data + sealed->head.size;
+    return room;
 }
 
 /* The raw block of an opened one, unpacked behind it in `bytes` if it is packed. */
@@ -330,20 +357,23 @@ static enum status sealed_raw(struct block_sealed *sealed, struct buffer *bytes,
         *raw = sealed->packed;
         return STATUS_OK;
     }
-    size_t raw_size = sealed->unpacked_size + sealed->tail.size;
-    uint8_t *room = buffer_reserve(bytes, raw_size);
+    size_t raw_size = sealed->head.size + sealed->unpacked_size;
+    uint8_t *room = sealed_reserve(sealed, bytes, raw_size);
     if (room == NULL) {
         return STATUS_NO_MEMORY;
     }
-    /* The buffer may have moved. */
-    sealed->packed.data = bytes->data;
-    sealed->tail.data = bytes->data + sealed->packed.size;
-    enum status status = sealed_unpack(sealed, room);
-    if (status == STATUS_OK) {
-        buffer_commit(bytes, raw_size);
-        *raw = slice_make(room, raw_size);
+    if (sealed->head.size > 0) {
+        memcpy(room, sealed->head.data, sealed->head.size);
     }
-    return status;
+    int got =
+        LZ4_decompress_safe((const char *)sealed->packed.data, (char *)room + sealed->head.size,
+                            (int)sealed->packed.size, (int)sealed->unpacked_size);
+    if (got < 0 || (uint32_t)got != sealed->unpacked_size) {
+        return STATUS_CORRUPT;
+    }
+    buffer_commit(bytes, raw_size);
+    *raw = slice_make(room, raw_size);
+    return STATUS_OK;
 }
 
 enum status block_unseal(struct buffer *bytes, struct block_place place, struct slice *raw)
@@ -351,6 +381,13 @@ enum status block_unseal(struct buffer *bytes, struct block_place place, struct 
     struct block_sealed sealed;
     enum status status = sealed_open(buffer_slice(bytes), place, &sealed);
     return status == STATUS_OK ? sealed_raw(&sealed, bytes, raw) : status;
+}
+
+size_t block_sealed_raw_size(struct slice sealed)
+{
+    return sealed.size < BLOCK_TRAILER_SIZE
+               ? 0
+               : codec_load_u32(sealed.data + sealed.size - BLOCK_TRAILER_SIZE + 1);
 }
 
 /* Advances *at; false if malformed or beyond 32 bits. Nearly all are one byte. */
@@ -383,15 +420,15 @@ static inline bool entry_parse(struct slice entries, uint32_t offset, struct blo
     const uint8_t *end = entries.data + entries.size;
     uint32_t suffix_size;
     uint32_t cell_size;
-    /* Nearly all headers are three sizes of one byte, or the last of two. At least 4 bytes follow
-     * the entries of a raw block, so that all of it can be loaded at once. */
-    uint32_t header = codec_load_u32(at);
-    if ((header & UINT32_C(0x808080)) == 0 && end - at >= 3) {
+    /* Nearly all headers are three sizes of one byte, or the last of two: they are loaded at once.
+     */
+    uint32_t header = end - at >= 4 ? codec_load_u32(at) : UINT32_MAX;
+    if ((header & UINT32_C(0x808080)) == 0) {
         entry->shared = header & 0x7f;
         suffix_size = header >> 8 & 0x7f;
         cell_size = header >> 16 & 0x7f;
         at += 3;
-    } else if ((header & UINT32_C(0x80808080)) == UINT32_C(0x800000) && end - at >= 4) {
+    } else if ((header & UINT32_C(0x80808080)) == UINT32_C(0x800000)) {
         entry->shared = header & 0x7f;
         suffix_size = header >> 8 & 0x7f;
         cell_size = (header >> 16 & 0x7f) | (header >> 24) << 7;
@@ -497,6 +534,16 @@ static bool run_bounds(const struct block_view *view, uint32_t run, size_t entri
     return *start < *end && *end <= entries_size;
 }
 
+/* A block from the cache is mostly in no processor's: its lines come at once instead of one after
+ * another, as the search finds from each entry where the next one is. */
+static void lines_prefetch(const uint8_t *from, const uint8_t *end)
+{
+    for (uint32_t i = 0; i < PREFETCH_LINES && from < end; i++) {
+        __builtin_prefetch(from);
+        from += PREFETCH_LINE_SIZE;
+    }
+}
+
 enum status block_get(struct slice raw, struct slice key, uint64_t key_hash, struct slice *cell)
 {
     struct block_view view;
@@ -515,6 +562,7 @@ enum status block_get(struct slice raw, struct slice key, uint64_t key_hash, str
         if (!run_bounds(&view, run, view.entries.size, &offset, &end)) {
             return STATUS_CORRUPT;
         }
+        lines_prefetch(view.entries.data + offset, view.entries.data + end);
         struct slice entries = slice_make(view.entries.data, end);
         enum status status = entries_search(entries, offset, end, key, cell);
         if (status != STATUS_NOT_FOUND) {
@@ -534,24 +582,17 @@ static enum status packed_get(struct buffer *bytes, struct block_sealed *sealed,
     if (run == sealed->view.restart_count) {
         return STATUS_NOT_FOUND;
     }
-    /* Not less than the raw block, which entry_parse() relies on. */
-    size_t room_size = sealed->unpacked_size + sealed->tail.size;
-    size_t size_before = bytes->size;
-    uint8_t *room = buffer_reserve(bytes, room_size);
+    uint8_t *room = sealed_reserve(sealed, bytes, sealed->unpacked_size);
     if (room == NULL) {
         return STATUS_NO_MEMORY;
     }
-    struct block_view view = sealed->view;
-    view.restarts = bytes->data + sealed->packed.size;
-    view.tags = view.restarts + (size_t)view.restart_count * RESTART_SIZE;
-    room = bytes->data + size_before;
-    while (run < view.restart_count) {
+    while (run < sealed->view.restart_count) {
         uint32_t start;
         uint32_t end;
-        if (!run_bounds(&view, run, sealed->unpacked_size, &start, &end)) {
+        if (!run_bounds(&sealed->view, run, sealed->unpacked_size, &start, &end)) {
             return STATUS_CORRUPT;
         }
-        int got = LZ4_decompress_safe_partial((const char *)bytes->data, (char *)room,
+        int got = LZ4_decompress_safe_partial((const char *)sealed->packed.data, (char *)room,
                                               (int)sealed->packed.size, (int)end,
                                               (int)sealed->unpacked_size);
         if (got < 0 || (uint32_t)got < end) {
@@ -561,7 +602,7 @@ static enum status packed_get(struct buffer *bytes, struct block_sealed *sealed,
         if (status != STATUS_NOT_FOUND) {
             return status;
         }
-        run = tags_search(&view, run + 1, key_hash);
+        run = tags_search(&sealed->view, run + 1, key_hash);
     }
     return STATUS_NOT_FOUND;
 }

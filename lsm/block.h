@@ -32,6 +32,7 @@ struct block_builder {
     struct buffer entries;
     struct buffer restarts; /* u32 each */
     struct buffer tags;     /* One byte each; empty if the block has none. */
+    struct buffer raw;      /* A finished tagged block. */
     struct buffer last_key;
     uint32_t entry_count;
 };
@@ -61,6 +62,9 @@ void block_seal(struct buffer *to, struct slice raw, bool compress, struct block
  */
 MUST_USE enum status block_unseal(struct buffer *sealed, struct block_place place,
                                   struct slice *raw);
+
+/* Bytes of the raw block in these sealed ones, which no check has been through yet. */
+size_t block_sealed_raw_size(struct slice sealed);
 
 /* The cell of `key` in a raw block, by tags or else by binary search; borrows from it.
  * STATUS_NOT_FOUND, STATUS_CORRUPT */
