@@ -4,12 +4,12 @@
 # disk operation, each call and each allocation failing. One test a run; `lsmsim --help` has the rest.
 source tests/suites/common.bash
 case $RUN_MODE in
-quick) seeds=150 scripts=1 every=16 ;;
-full) seeds=1000 scripts=2 every=4 ;;
-soak) seeds=30000 scripts=8 every=1 ;;
+quick) seeds=60 scripts=1 every=48 kills=0 ;;
+full) seeds=1000 scripts=2 every=4 kills=20 ;;
+soak) seeds=30000 scripts=8 every=1 kills=200 ;;
 esac
 lsmsim=build/debug/bin/lsmsim
-suite_build debug lsmsim
+suite_build debug lsmsim crash_lsm
 
 # part NAME COUNT ARGUMENT... -- counts what it printed; COUNT 0: as many as it says.
 part() {
@@ -39,4 +39,18 @@ for kind in crash error errors no-space short memory; do
     suite_note "$kind: every $step of $(sed -nE 's/.* at each of ([0-9]+) points.*/\1/p' \
         "$RUN_SCRATCH/$kind.log" | paste -sd+) points, in $((SECONDS - start)) s"
 done
+
+# A real process, killed while it writes.
+if [[ $kills -gt 0 ]]; then
+    start=$SECONDS
+    rc=0
+    build/debug/bin/crash_lsm "$kills" "$((1 + $(date +%s) % 1000000))" >"$RUN_SCRATCH/kills.log" 2>&1 || rc=$?
+    if [[ $rc -eq 0 ]]; then
+        suite_note "$(cat "$RUN_SCRATCH/kills.log"), in $((SECONDS - start)) s"
+        suite_pass
+    else
+        cat "$RUN_SCRATCH/kills.log"
+        suite_fail "crash_lsm $kills"
+    fi
+fi
 suite_end
