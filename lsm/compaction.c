@@ -14,7 +14,7 @@
  *      enough.)
  *  (3) Bottom tables are disjoint in keys: a step takes every bottom table its stretch touches.
  *  (4) Inputs stay readable until the manifest edit naming the outputs is synced.
- *  (5) What a step took is cut off its runs by their lower bound, in the same edit.
+ *  (5) What a step took is cut off its inputs in the same edit.
  *
  * Source: O'Neil et al., "The Log-Structured Merge-Tree", Acta Informatica 33 (1996).
  * Changed: tiers of runs over one bottom; versions order cells, arrival does not.
@@ -208,13 +208,6 @@ static bool is_merging(const struct compaction *compaction, uint64_t run_id)
     return false;
 }
 
-/* Where what is left of the run begins. */
-static struct slice run_first_bound(const struct run *run)
-{
-    struct slice key_min = run->tables[0]->properties.key_min;
-    return slice_compare(run->lower, key_min) > 0 ? run->lower : key_min;
-}
-
 /* Sets *key to the least bound of the merging runs; false if none of them is left. */
 static bool merging_first_bound(const struct compaction *compaction, const struct table_set *set,
                                 struct slice *key)
@@ -222,7 +215,7 @@ static bool merging_first_bound(const struct compaction *compaction, const struc
     bool any = false;
     for (uint32_t i = 0; i < set->run_count; i++) {
         if (is_merging(compaction, set->runs[i].id)) {
-            struct slice first = run_first_bound(&set->runs[i]);
+            struct slice first = run_place_first(&set->runs[i], 0);
             if (!any || slice_compare(first, *key) < 0) {
                 *key = first;
             }
@@ -256,14 +249,22 @@ static enum status bottom_choose(const struct lsm *lsm, struct compaction *compa
     struct run *chosen = &compaction->bottom_run;
     chosen->id = bottom->id;
     chosen->tables = &bottom->tables[index];
+    chosen->clips = &bottom->clips[index];
     do {
         chosen->size += bottom->tables[index]->properties.file_size;
         chosen->table_count++;
         index++;
     } while (index < bottom->table_count &&
              chosen->size < lsm->options.table_size_max / STEP_BOTTOM_SHARE);
-    const struct table *last = chosen->tables[chosen->table_count - 1];
-    return upper_set_after(compaction, last->properties.key_max);
+    const struct clip *clip = &chosen->clips[chosen->table_count - 1];
+    struct slice key_max = chosen->tables[chosen->table_count - 1]->properties.key_max;
+    if (clip->upper.size > 0 && slice_compare(clip->upper, key_max) <= 0) {
+        /* Behind it another place may begin, be it of the same file. */
+        buffer_clear(&compaction->upper);
+        buffer_append_slice(&compaction->upper, clip->upper);
+        return buffer_status(&compaction->upper);
+    }
+    return upper_set_after(compaction, key_max);
 }
 
 /* Pins the sources and sets up one step of the merge into the bottom. */
@@ -359,31 +360,39 @@ static enum status slice_merge(struct lsm *lsm)
     return STATUS_OK;
 }
 
-/* Which inputs are used up, and which runs keep a part. */
+/* The part of one place that the step took, if any. */
+static void place_take(struct compaction *compaction, const struct run *run, uint32_t index)
+{
+    const struct table *table = run->tables[index];
+    struct clip stretch = run->clips[index];
+    struct slice upper = buffer_slice(&compaction->upper);
+    if (is_beyond(compaction, run_place_first(run, index))) {
+        return;
+    }
+    if (upper.size > 0 && !clip_ends_before(&stretch, table->properties.key_max, upper)) {
+        ASSERT(run != &compaction->bottom_run);
+        stretch.upper = upper;
+    } else {
+        compaction->read_size += table->properties.file_size;
+    }
+    compaction->cuts[compaction->cut_count++] =
+        (struct table_cut){.file_id = table->file_id, .stretch = stretch};
+}
+
 static enum status inputs_settle(struct compaction *compaction)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < compaction->input_count; i++) {
         count += compaction->inputs[i]->table_count;
     }
-    compaction->dropped = memory_allocate(count * sizeof(struct table *));
-    if (compaction->dropped == NULL) {
+    compaction->cuts = memory_allocate(count * sizeof(*compaction->cuts));
+    if (compaction->cuts == NULL) {
         return STATUS_NO_MEMORY;
     }
     for (uint32_t i = 0; i < compaction->input_count; i++) {
         const struct run *run = compaction->inputs[i];
-        bool straddles = false;
         for (uint32_t j = 0; j < run->table_count; j++) {
-            const struct table_properties *properties = &run->tables[j]->properties;
-            if (!is_beyond(compaction, properties->key_max)) {
-                compaction->dropped[compaction->dropped_count++] = run->tables[j];
-            } else if (!is_beyond(compaction, properties->key_min)) {
-                straddles = true;
-            }
-        }
-        if (straddles) {
-            ASSERT(run != &compaction->bottom_run);
-            compaction->lowered[compaction->lowered_count++] = run->id;
+            place_take(compaction, run, j);
         }
     }
     return STATUS_OK;
@@ -392,13 +401,10 @@ static enum status inputs_settle(struct compaction *compaction)
 static struct table_change compaction_change(const struct compaction *compaction)
 {
     return (struct table_change){
+        .cuts = compaction->cuts,
+        .cut_count = compaction->cut_count,
         .added = compaction->output.places,
         .added_count = compaction->output.place_count,
-        .dropped = compaction->dropped,
-        .dropped_count = compaction->dropped_count,
-        .lowered = compaction->lowered,
-        .lowered_count = compaction->lowered_count,
-        .lower = buffer_slice(&compaction->upper),
     };
 }
 
@@ -414,8 +420,8 @@ static enum status step_commit(struct lsm *lsm)
     struct compaction *compaction = &lsm->compaction;
     struct table_change change = compaction_change(compaction);
     struct buffer edit = {0};
-    table_change_put(&edit, &change);
     mutex_lock(&lsm->mutex);
+    table_change_put(&edit, &change, lsm->sources->tables);
     manifest_put_next_file(&edit, lsm->next_file_id);
     mutex_unlock(&lsm->mutex);
     enum status status = manifest_commit(&lsm->manifest, &edit);
@@ -456,7 +462,7 @@ static void step_free(struct lsm *lsm)
         run_cursor_close(&compaction->cursors[i]);
     }
     table_output_reset(&compaction->output);
-    memory_free(compaction->dropped);
+    memory_free(compaction->cuts);
     buffer_deinit(&compaction->upper);
     if (compaction->sources != NULL) {
         sources_unpin(lsm, compaction->sources);
@@ -467,9 +473,9 @@ static void step_free(struct lsm *lsm)
     compaction->merge_open = false;
     compaction->started = false;
     compaction->phase = COMPACTION_IDLE;
-    compaction->dropped = NULL;
-    compaction->dropped_count = 0;
-    compaction->lowered_count = 0;
+    compaction->cuts = NULL;
+    compaction->cut_count = 0;
+    compaction->read_size = 0;
     compaction->purged_count = 0;
 }
 
@@ -502,9 +508,7 @@ static enum status step_install_locked(struct lsm *lsm)
     struct table_change change = compaction_change(compaction);
     enum status status = sources_change_locked(lsm, &change, false);
     if (status == STATUS_OK) {
-        for (uint32_t i = 0; i < compaction->dropped_count; i++) {
-            lsm->stats.compaction_read += compaction->dropped[i]->properties.file_size;
-        }
+        lsm->stats.compaction_read += compaction->read_size;
         lsm->stats.compaction_written += compaction->output.size;
         lsm->stats.purged_count += compaction->purged_count;
     }

@@ -59,10 +59,9 @@ struct compaction {
     struct buffer upper; /* Keys below it take part; empty: all. */
     bool started;        /* The merge stands on the last cell taken. */
     struct table_output output;
-    struct table **dropped; /* Inputs that are used up. */
-    uint32_t dropped_count;
-    uint64_t lowered[TABLE_SET_RUN_COUNT_MAX];
-    uint32_t lowered_count;
+    struct table_cut *cuts; /* What it took of its inputs. */
+    uint32_t cut_count;
+    uint64_t read_size;
     uint64_t purged_count;
     enum status status;
 };

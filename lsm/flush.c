@@ -76,8 +76,8 @@ static enum status flush_commit(struct lsm *lsm)
     struct buffer edit = {0};
     struct list_node dead;
     list_init(&dead);
-    table_change_put(&edit, &change);
     mutex_lock(&lsm->mutex);
+    table_change_put(&edit, &change, lsm->sources->tables);
     uint64_t position = LSM_MUTANT(FLUSH_MOVES_REPLAY_EARLY) ? lsm->applied_position
                                                              : flush->memtable->replay_position;
     uint64_t first = segments_take_dead_locked(&lsm->wal, position, &dead);

@@ -203,8 +203,11 @@ static void sources_count(const struct sources *sources, struct lsm_stats *stats
         const struct run *run = &sources->tables->runs[i];
         stats->run_count++;
         stats->table_size += run->size;
-        stats->table_count += run->table_count;
         for (uint32_t j = 0; j < run->table_count; j++) {
+            if (run_place_is_further(run, j)) {
+                continue;
+            }
+            stats->table_count++;
             stats->key_estimate += run->tables[j]->properties.entry_count;
             stats->tombstone_estimate += run->tables[j]->properties.tombstone_count;
         }

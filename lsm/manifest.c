@@ -31,10 +31,11 @@
 enum manifest_tag {
     MANIFEST_TABLE = 1,
     MANIFEST_DROP = 2,
-    MANIFEST_LOWER = 3,
+    MANIFEST_LOWER = 3, /* Of version 1. */
     MANIFEST_SEGMENT = 4,
     MANIFEST_REPLAY = 5,
     MANIFEST_NEXT_FILE = 6,
+    MANIFEST_CUT = 7,
 };
 
 void manifest_put_table(struct buffer *edit, const struct manifest_table *table)
@@ -67,11 +68,19 @@ void manifest_put_drop(struct buffer *edit, uint64_t file_id)
     codec_put_u64(edit, file_id);
 }
 
-void manifest_put_lower(struct buffer *edit, uint64_t run_id, struct slice lower)
+void manifest_put_cut(struct buffer *edit, uint64_t file_id, const struct clip *stretch)
 {
-    codec_put_u8(edit, MANIFEST_LOWER);
-    codec_put_u64(edit, run_id);
-    codec_put_bytes(edit, lower);
+    codec_put_u8(edit, MANIFEST_CUT);
+    codec_put_u64(edit, file_id);
+    codec_put_bytes(edit, stretch->lower);
+    codec_put_bytes(edit, stretch->upper);
+}
+
+void manifest_put_gap(struct buffer *edit, uint64_t file_id, struct slice lower, struct slice upper)
+{
+    if (slice_compare(lower, upper) < 0) {
+        manifest_put_cut(edit, file_id, &(struct clip){.lower = lower, .upper = upper});
+    }
 }
 
 void manifest_put_segment(struct buffer *edit, const struct manifest_segment *segment)
@@ -116,6 +125,16 @@ static void *array_grow(void *array, uint32_t count, uint32_t *capacity, size_t 
     return moved;
 }
 
+static void table_free(struct manifest_table *table)
+{
+    for (uint32_t i = 0; i < table->clip_count; i++) {
+        key_free(table->clips[i].lower);
+        key_free(table->clips[i].upper);
+    }
+    memory_free(table->clips);
+    memory_free(table->keys);
+}
+
 static enum status table_insert(struct manifest_state *state, const struct manifest_table *table)
 {
     const struct table_properties *properties = &table->properties;
@@ -138,7 +157,10 @@ static enum status table_insert(struct manifest_state *state, const struct manif
     size_t min_size = properties->key_min.size;
     size_t max_size = properties->key_max.size;
     uint8_t *keys = memory_allocate(min_size + max_size);
-    if (keys == NULL) {
+    struct clip *clips = memory_allocate_zeroed(1, sizeof(*clips));
+    if (keys == NULL || clips == NULL) {
+        memory_free(keys);
+        memory_free(clips);
         return STATUS_NO_MEMORY;
     }
     memcpy(keys, properties->key_min.data, min_size);
@@ -146,6 +168,8 @@ static enum status table_insert(struct manifest_state *state, const struct manif
     memmove(&tables[index + 1], &tables[index], (state->table_count - index) * sizeof(*tables));
     tables[index] = *table;
     tables[index].keys = keys;
+    tables[index].clips = clips;
+    tables[index].clip_count = 1;
     tables[index].properties.key_min = slice_make(keys, min_size);
     tables[index].properties.key_max = slice_make(keys + min_size, max_size);
     state->table_count++;
@@ -176,58 +200,142 @@ static enum status table_apply(struct manifest_state *state, struct codec_reader
     return codec_reader_ok(reader) ? table_insert(state, &table) : STATUS_CORRUPT;
 }
 
+static void table_remove(struct manifest_state *state, uint32_t index)
+{
+    table_free(&state->tables[index]);
+    memmove(&state->tables[index], &state->tables[index + 1],
+            (state->table_count - index - 1) * sizeof(*state->tables));
+    state->table_count--;
+}
+
+/* Index of the table, or table_count. */
+static uint32_t table_find(const struct manifest_state *state, uint64_t file_id)
+{
+    uint32_t low = 0;
+    uint32_t high = state->table_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (state->tables[middle].file_id < file_id) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    bool found = low < state->table_count && state->tables[low].file_id == file_id;
+    return found ? low : state->table_count;
+}
+
 static enum status drop_apply(struct manifest_state *state, struct codec_reader *reader)
 {
     uint64_t file_id = codec_get_u64(reader);
-    for (uint32_t i = 0; codec_reader_ok(reader) && i < state->table_count; i++) {
-        if (state->tables[i].file_id == file_id) {
-            memory_free(state->tables[i].keys);
-            memmove(&state->tables[i], &state->tables[i + 1],
-                    (state->table_count - i - 1) * sizeof(*state->tables));
-            state->table_count--;
-            return STATUS_OK;
-        }
-    }
-    return STATUS_CORRUPT;
-}
-
-static uint8_t *bytes_copy(struct slice bytes)
-{
-    uint8_t *copy = memory_allocate(bytes.size);
-    if (copy != NULL) {
-        memcpy(copy, bytes.data, bytes.size);
-    }
-    return copy;
-}
-
-static enum status lower_apply(struct manifest_state *state, struct codec_reader *reader)
-{
-    uint64_t run_id = codec_get_u64(reader);
-    struct slice lower = codec_get_bytes(reader);
-    if (!codec_reader_ok(reader) || lower.size == 0 || lower.size > LSM_KEY_SIZE_MAX + 1) {
+    uint32_t index = table_find(state, file_id);
+    if (!codec_reader_ok(reader) || index == state->table_count) {
         return STATUS_CORRUPT;
     }
-    struct manifest_run *runs =
-        array_grow(state->runs, state->run_count, &state->run_capacity, sizeof(*state->runs));
-    if (runs == NULL) {
-        return STATUS_NO_MEMORY;
+    table_remove(state, index);
+    return STATUS_OK;
+}
+
+/* A copy on the heap; an empty slice needs none. */
+static enum status key_copy(struct slice from, struct slice *to)
+{
+    *to = slice_make(NULL, 0);
+    if (from.size == 0) {
+        return STATUS_OK;
     }
-    state->runs = runs;
-    uint8_t *copy = bytes_copy(lower);
+    uint8_t *copy = memory_allocate(from.size);
     if (copy == NULL) {
         return STATUS_NO_MEMORY;
     }
-    uint32_t index = 0;
-    while (index < state->run_count && runs[index].run_id < run_id) {
-        index++;
+    memcpy(copy, from.data, from.size);
+    *to = slice_make(copy, from.size);
+    return STATUS_OK;
+}
+
+static enum status clip_append(struct manifest_table *table, const struct clip *clip)
+{
+    struct clip copy = {0};
+    enum status status = key_copy(clip->lower, &copy.lower);
+    if (status == STATUS_OK) {
+        status = key_copy(clip->upper, &copy.upper);
     }
-    if (index == state->run_count || runs[index].run_id != run_id) {
-        memmove(&runs[index + 1], &runs[index], (state->run_count - index) * sizeof(*runs));
-        runs[index] = (struct manifest_run){.run_id = run_id};
-        state->run_count++;
+    if (status != STATUS_OK) {
+        key_free(copy.lower);
+        return status;
     }
-    key_free(runs[index].lower);
-    runs[index].lower = slice_make(copy, lower.size);
+    table->clips[table->clip_count++] = copy;
+    return STATUS_OK;
+}
+
+/* May leave the table without a clip. On failure it is as it was. */
+static enum status table_cut(struct manifest_table *table, const struct clip *stretch)
+{
+    const struct table_properties *properties = &table->properties;
+    struct manifest_table cut = *table;
+    cut.keys = NULL;
+    cut.clip_count = 0;
+    cut.clips = memory_allocate_zeroed(table->clip_count + 1, sizeof(*cut.clips));
+    enum status status = cut.clips == NULL ? STATUS_NO_MEMORY : STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < table->clip_count; i++) {
+        struct clip left[2];
+        uint32_t count =
+            clip_cut(&table->clips[i], properties->key_min, properties->key_max, stretch, left);
+        for (uint32_t j = 0; status == STATUS_OK && j < count; j++) {
+            status = clip_append(&cut, &left[j]);
+        }
+    }
+    if (status != STATUS_OK) {
+        table_free(&cut);
+        return status;
+    }
+    cut.keys = table->keys;
+    table->keys = NULL;
+    table_free(table);
+    *table = cut;
+    return STATUS_OK;
+}
+
+static bool stretch_is_sound(const struct clip *stretch)
+{
+    return stretch->lower.size <= LSM_KEY_SIZE_MAX + 1 &&
+           stretch->upper.size <= LSM_KEY_SIZE_MAX + 1 &&
+           (stretch->upper.size == 0 || slice_compare(stretch->lower, stretch->upper) < 0);
+}
+
+static enum status cut_apply(struct manifest_state *state, struct codec_reader *reader)
+{
+    uint64_t file_id = codec_get_u64(reader);
+    struct clip stretch = {.lower = codec_get_bytes(reader)};
+    stretch.upper = codec_get_bytes(reader);
+    uint32_t index = table_find(state, file_id);
+    if (!codec_reader_ok(reader) || index == state->table_count || !stretch_is_sound(&stretch)) {
+        return STATUS_CORRUPT;
+    }
+    enum status status = table_cut(&state->tables[index], &stretch);
+    if (status == STATUS_OK && state->tables[index].clip_count == 0) {
+        table_remove(state, index);
+    }
+    return status;
+}
+
+/* Of version 1: keys below a bound went from all tables of a run. */
+static enum status lower_apply(struct manifest_state *state, struct codec_reader *reader)
+{
+    uint64_t run_id = codec_get_u64(reader);
+    struct clip stretch = {.upper = codec_get_bytes(reader)};
+    if (!codec_reader_ok(reader) || stretch.upper.size == 0 || !stretch_is_sound(&stretch)) {
+        return STATUS_CORRUPT;
+    }
+    for (uint32_t i = state->table_count; i > 0; i--) {
+        struct manifest_table *table = &state->tables[i - 1];
+        enum status status = table->run_id == run_id ? table_cut(table, &stretch) : STATUS_OK;
+        if (status != STATUS_OK) {
+            return status;
+        }
+        if (table->clip_count == 0) {
+            table_remove(state, i - 1);
+        }
+    }
     return STATUS_OK;
 }
 
@@ -284,24 +392,6 @@ static enum status next_file_apply(struct manifest_state *state, struct codec_re
     return STATUS_OK;
 }
 
-/* Lower bounds of runs that have no table left say nothing. */
-static void runs_prune(struct manifest_state *state)
-{
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < state->run_count; i++) {
-        bool live = false;
-        for (uint32_t j = 0; !live && j < state->table_count; j++) {
-            live = state->tables[j].run_id == state->runs[i].run_id;
-        }
-        if (live) {
-            state->runs[kept++] = state->runs[i];
-        } else {
-            key_free(state->runs[i].lower);
-        }
-    }
-    state->run_count = kept;
-}
-
 enum status manifest_state_apply(struct manifest_state *state, struct slice edit)
 {
     struct codec_reader reader = codec_reader_make(edit);
@@ -326,22 +416,35 @@ enum status manifest_state_apply(struct manifest_state *state, struct slice edit
         case MANIFEST_NEXT_FILE:
             status = next_file_apply(state, &reader);
             break;
+        case MANIFEST_CUT:
+            status = cut_apply(state, &reader);
+            break;
         default:
             status = STATUS_CORRUPT;
             break;
         }
     }
-    runs_prune(state);
     return status;
+}
+
+/* A table and what is cut off it. */
+static void table_put(struct buffer *edit, const struct manifest_table *table)
+{
+    struct slice from = {0};
+    manifest_put_table(edit, table);
+    for (uint32_t i = 0; i < table->clip_count; i++) {
+        manifest_put_gap(edit, table->file_id, from, table->clips[i].lower);
+        from = table->clips[i].upper;
+    }
+    if (from.size > 0) {
+        manifest_put_cut(edit, table->file_id, &(struct clip){.lower = from});
+    }
 }
 
 void manifest_state_put(struct buffer *edit, const struct manifest_state *state)
 {
     for (uint32_t i = 0; i < state->table_count; i++) {
-        manifest_put_table(edit, &state->tables[i]);
-    }
-    for (uint32_t i = 0; i < state->run_count; i++) {
-        manifest_put_lower(edit, state->runs[i].run_id, state->runs[i].lower);
+        table_put(edit, &state->tables[i]);
     }
     for (uint32_t i = 0; i < state->segment_count; i++) {
         manifest_put_segment(edit, &state->segments[i]);
@@ -353,13 +456,9 @@ void manifest_state_put(struct buffer *edit, const struct manifest_state *state)
 void manifest_state_deinit(struct manifest_state *state)
 {
     for (uint32_t i = 0; i < state->table_count; i++) {
-        memory_free(state->tables[i].keys);
-    }
-    for (uint32_t i = 0; i < state->run_count; i++) {
-        key_free(state->runs[i].lower);
+        table_free(&state->tables[i]);
     }
     memory_free(state->tables);
-    memory_free(state->runs);
     memory_free(state->segments);
     *state = (struct manifest_state){0};
 }

@@ -22,9 +22,10 @@
 #include "base/buffer.h"
 #include "base/env.h"
 #include "base/mutex.h"
+#include "lsm/clip.h"
 #include "lsm/table.h"
 
-#define MANIFEST_FORMAT_VERSION 1
+#define MANIFEST_FORMAT_VERSION 2 /* 1: lower bounds of runs instead of cuts; still read. */
 #define MANIFEST_HEADER_SIZE 32u
 #define MANIFEST_EDIT_HEADER_SIZE 16u
 #define MANIFEST_EDIT_SIZE_MAX (64u << 20)
@@ -35,17 +36,12 @@
 
 struct manifest_table {
     uint64_t file_id;
-    uint64_t run_id; /* Tables of one run are disjoint in keys. */
+    uint64_t run_id; /* What counts of the tables of one run is disjoint in keys. */
     uint32_t tier;
     struct table_properties properties; /* Key bounds borrow from `keys`. */
     uint8_t *keys;                      /* Owned. */
-};
-
-/* Keys below `lower` of this run were merged into the bottom already; its tables still hold them.
- */
-struct manifest_run {
-    uint64_t run_id;
-    struct slice lower; /* Owned. */
+    struct clip *clips;                 /* What counts of it, in key order; owned, bounds too. */
+    uint32_t clip_count;                /* At least 1 in a state. */
 };
 
 struct manifest_segment {
@@ -59,9 +55,6 @@ struct manifest_state {
     struct manifest_table *tables; /* By ascending file id. */
     uint32_t table_count;
     uint32_t table_capacity;
-    struct manifest_run *runs; /* Only those with a lower bound; by ascending id. */
-    uint32_t run_count;
-    uint32_t run_capacity;
     struct manifest_segment *segments; /* By ascending id. */
     uint32_t segment_count;
     uint32_t segment_capacity;
@@ -70,9 +63,13 @@ struct manifest_state {
 };
 
 /* Steps of an edit, applied in order. Memory failure shows at commit. */
-void manifest_put_table(struct buffer *edit, const struct manifest_table *table);
+void manifest_put_table(struct buffer *edit, const struct manifest_table *table); /* The whole. */
 void manifest_put_drop(struct buffer *edit, uint64_t file_id);
-void manifest_put_lower(struct buffer *edit, uint64_t run_id, struct slice lower);
+/* Keys of the stretch stop counting; with the last of them the file is dropped. */
+void manifest_put_cut(struct buffer *edit, uint64_t file_id, const struct clip *stretch);
+/* The same between two clips: [lower, upper), nothing if they touch. */
+void manifest_put_gap(struct buffer *edit, uint64_t file_id, struct slice lower,
+                      struct slice upper);
 void manifest_put_segment(struct buffer *edit, const struct manifest_segment *segment);
 /* Everything before `replay_position` is in tables; segments below `segment_id` are dead. */
 void manifest_put_replay(struct buffer *edit, uint64_t replay_position, uint64_t segment_id);

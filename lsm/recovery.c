@@ -201,76 +201,83 @@ static void orphans_remove(struct lsm *lsm, const struct folder *folder)
 }
 
 static enum status table_load(struct lsm *lsm, const struct manifest_table *listed,
-                              struct table_place *place)
+                              struct table **table)
 {
     char *path = engine_table_path(lsm, listed->file_id);
     if (path == NULL) {
         return STATUS_NO_MEMORY;
     }
-    enum status status =
-        table_open(lsm->env, path, listed->file_id, &listed->properties, &place->table);
+    enum status status = table_open(lsm->env, path, listed->file_id, &listed->properties, table);
     if (status == STATUS_NOT_FOUND) {
         log_error(lsm->env, "lsm.table_missing", "path=%s", path);
         status = STATUS_CORRUPT;
     }
     memory_free(path);
-    if (status == STATUS_OK) {
-        place->run_id = listed->run_id;
-        place->tier = listed->tier;
-        if (version_compare(listed->properties.version_max, lsm->stats.version_max) > 0) {
-            lsm->stats.version_max = listed->properties.version_max;
-        }
+    if (status == STATUS_OK &&
+        version_compare(listed->properties.version_max, lsm->stats.version_max) > 0) {
+        lsm->stats.version_max = listed->properties.version_max;
     }
     return status;
 }
 
-/* The lower bounds one by one: each is a change of its own. Takes over `set`. */
-static struct table_set *lowers_apply(const struct manifest_state *state, struct table_set *set)
-{
-    struct list_node garbage;
-    list_init(&garbage);
-    for (uint32_t i = 0; set != NULL && i < state->run_count; i++) {
-        struct table_change change = {
-            .lowered = &state->runs[i].run_id,
-            .lowered_count = 1,
-            .lower = state->runs[i].lower,
-        };
-        struct table_set *lowered = table_set_create(set, &change);
-        table_set_release(set, &garbage); /* The places of the caller hold the tables. */
-        set = lowered;
-    }
-    ASSERT(list_empty(&garbage));
-    return set;
-}
-
-static enum status tables_load(struct lsm *lsm, struct table_set **set)
+/* Of tables that are open, in the order of the manifest's. */
+static enum status set_make(struct lsm *lsm, struct table *const *tables, struct table_set **set)
 {
     const struct manifest_state *state = &lsm->manifest.state;
-    struct table_place *places = memory_allocate_zeroed(state->table_count + 1, sizeof(*places));
+    uint32_t capacity = 1;
+    for (uint32_t i = 0; i < state->table_count; i++) {
+        capacity += state->tables[i].clip_count;
+    }
+    struct table_place *places = memory_allocate_zeroed(capacity, sizeof(*places));
     if (places == NULL) {
         return STATUS_NO_MEMORY;
     }
-    enum status status = STATUS_OK;
     uint32_t count = 0;
-    while (status == STATUS_OK && count < state->table_count) {
-        status = table_load(lsm, &state->tables[count], &places[count]);
-        count += status == STATUS_OK ? 1 : 0;
+    for (uint32_t i = 0; i < state->table_count; i++) {
+        const struct manifest_table *listed = &state->tables[i];
+        for (uint32_t j = 0; j < listed->clip_count; j++) {
+            places[count++] = (struct table_place){.table = tables[i],
+                                                   .run_id = listed->run_id,
+                                                   .tier = listed->tier,
+                                                   .clip = listed->clips[j]};
+        }
     }
-    if (status == STATUS_OK && !table_places_sound(places, count)) {
+    enum status status = STATUS_OK;
+    if (!table_places_sound(places, count)) {
         log_error(lsm->env, "lsm.tables_overlap", "path=%s", lsm->path);
         status = STATUS_CORRUPT;
     }
     if (status == STATUS_OK) {
         struct table_change change = {.added = places, .added_count = count};
-        *set = lowers_apply(state, table_set_create(NULL, &change));
+        *set = table_set_create(NULL, &change);
         status = *set == NULL ? STATUS_NO_MEMORY : STATUS_OK;
     }
+    memory_free(places);
+    return status;
+}
+
+static enum status tables_load(struct lsm *lsm, struct table_set **set)
+{
+    const struct manifest_state *state = &lsm->manifest.state;
+    struct table **tables = memory_allocate((state->table_count + 1) * sizeof(struct table *));
+    if (tables == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    enum status status = STATUS_OK;
+    uint32_t count = 0;
+    while (status == STATUS_OK && count < state->table_count) {
+        status = table_load(lsm, &state->tables[count], &tables[count]);
+        count += status == STATUS_OK ? 1 : 0;
+    }
+    if (status == STATUS_OK) {
+        status = set_make(lsm, tables, set);
+    }
     for (uint32_t i = 0; i < count; i++) {
-        if (table_release(places[i].table)) {
-            table_close(places[i].table);
+        if (table_release(tables[i])) {
+            table_close(tables[i]);
         }
     }
-    memory_free(places);
+    memory_free(tables);
     return status;
 }
 

@@ -2,8 +2,8 @@
  * lsm/table_set.c -- immutable sets of runs.
  *
  * Invariants:
- *  (1) A set is one allocation of runs and table pointers, and one for copied bounds: built whole,
- *      then published.
+ *  (1) A set is one allocation of runs and places, and one for copied bounds: built whole, then
+ *      published.
  *  (2) Nothing in it depends on addresses: runs are ordered by version, then by id.
  */
 #include "lsm/table_set.h"
@@ -11,34 +11,71 @@
 #include "base/contract.h"
 #include "base/memory.h"
 
-static bool is_dropped(const struct table_change *change, const struct table *table)
+/* Places under construction. */
+struct place_list {
+    struct table_place *places;
+    uint32_t count;
+    uint32_t capacity;
+};
+
+static void place_add(struct place_list *list, const struct table_place *place)
 {
-    for (uint32_t i = 0; i < change->dropped_count; i++) {
-        if (change->dropped[i] == table) {
-            return true;
-        }
-    }
-    return false;
+    ASSERT(list->count < list->capacity);
+    list->places[list->count++] = *place;
 }
 
-/* The tables that will be in the set, with their places. */
-static uint32_t places_collect(const struct table_set *old, const struct table_change *change,
-                               struct table_place *places)
+static bool place_meets(const struct table_place *place, const struct table_cut *cut)
 {
-    uint32_t count = 0;
+    const struct table_properties *properties = &place->table->properties;
+    return (cut->file_id == TABLE_CUT_ALL || cut->file_id == place->table->file_id) &&
+           clip_meets(&place->clip, properties->key_min, properties->key_max, &cut->stretch);
+}
+
+/* Places keep no order here; they are sorted later. */
+static void places_cut(struct place_list *list, const struct table_cut *cut)
+{
+    for (uint32_t i = list->count; i > 0; i--) {
+        struct table_place place = list->places[i - 1];
+        if (!place_meets(&place, cut)) {
+            continue;
+        }
+        const struct table_properties *properties = &place.table->properties;
+        struct clip left[2];
+        uint32_t count =
+            clip_cut(&place.clip, properties->key_min, properties->key_max, &cut->stretch, left);
+        list->places[i - 1] = list->places[--list->count];
+        for (uint32_t j = 0; j < count; j++) {
+            place.clip = left[j];
+            place_add(list, &place);
+        }
+    }
+}
+
+/* The places that will be in the set. */
+static void places_collect(const struct table_set *old, const struct table_change *change,
+                           struct place_list *list)
+{
     for (uint32_t i = 0; old != NULL && i < old->run_count; i++) {
         const struct run *run = &old->runs[i];
         for (uint32_t j = 0; j < run->table_count; j++) {
-            if (!is_dropped(change, run->tables[j])) {
-                places[count++] = (struct table_place){
-                    .table = run->tables[j], .run_id = run->id, .tier = run->tier};
-            }
+            struct table_place place = {.table = run->tables[j],
+                                        .run_id = run->id,
+                                        .tier = run->tier,
+                                        .clip = run->clips[j]};
+            place_add(list, &place);
         }
     }
-    for (uint32_t i = 0; i < change->added_count; i++) {
-        places[count++] = change->added[i];
+    for (uint32_t i = 0; i < change->cut_count; i++) {
+        places_cut(list, &change->cuts[i]);
     }
-    return count;
+    for (uint32_t i = 0; i < change->added_count; i++) {
+        place_add(list, &change->added[i]);
+    }
+}
+
+static struct slice place_first(const struct table_place *place)
+{
+    return clip_first(&place->clip, place->table->properties.key_min);
 }
 
 static bool place_before(const struct table_place *a, const struct table_place *b)
@@ -46,10 +83,10 @@ static bool place_before(const struct table_place *a, const struct table_place *
     if (a->run_id != b->run_id) {
         return a->run_id < b->run_id;
     }
-    return slice_compare(a->table->properties.key_min, b->table->properties.key_min) < 0;
+    return slice_compare(place_first(a), place_first(b)) < 0;
 }
 
-/* By run, then by key. Mostly sorted already: old runs come in order of their tables. */
+/* By run, then by key. Mostly sorted already: old runs come in order of their places. */
 static void places_sort(struct table_place *places, uint32_t count)
 {
     for (uint32_t gap = count / 2; gap > 0; gap /= 2) {
@@ -65,6 +102,11 @@ static void places_sort(struct table_place *places, uint32_t count)
     }
 }
 
+static bool place_ends_before(const struct table_place *a, const struct table_place *b)
+{
+    return clip_ends_before(&a->clip, a->table->properties.key_max, place_first(b));
+}
+
 bool table_places_sound(struct table_place *places, uint32_t count)
 {
     places_sort(places, count);
@@ -76,55 +118,55 @@ bool table_places_sound(struct table_place *places, uint32_t count)
         if (a->run_id != b->run_id) {
             run_count++;
             bottom_count += b->tier == TABLE_SET_BOTTOM ? 1 : 0;
-        } else if (a->tier != b->tier ||
-                   slice_compare(a->table->properties.key_max, b->table->properties.key_min) >= 0) {
+        } else if (a->tier != b->tier || !place_ends_before(a, b)) {
             return false;
         }
     }
     return bottom_count <= 1 && run_count <= TABLE_SET_RUN_COUNT_MAX;
 }
 
-static struct slice lower_of(const struct table_set *old, const struct table_change *change,
-                             uint64_t run_id)
+bool run_place_is_further(const struct run *run, uint32_t index)
 {
-    for (uint32_t i = 0; i < change->lowered_count; i++) {
-        if (change->lowered[i] == run_id) {
-            return change->lower;
+    if (run->clips[index].lower.size == 0) {
+        return false; /* It begins with its file. */
+    }
+    for (uint32_t i = index; i > 0; i--) {
+        if (run->tables[i - 1] == run->tables[index]) {
+            return true;
         }
     }
-    for (uint32_t i = 0; old != NULL && i < old->run_count; i++) {
-        if (old->runs[i].id == run_id) {
-            return old->runs[i].lower;
-        }
-    }
-    return slice_make(NULL, 0);
+    return false;
 }
 
-static enum status run_fill(struct run *run, const struct table_place *places, uint32_t count,
-                            struct table **tables, struct slice lower)
+static struct slice bound_copy(uint8_t **to, struct slice bound)
 {
-    *run = (struct run){.id = places[0].run_id, .tier = places[0].tier, .tables = tables};
-    if (lower.size > 0) {
-        uint8_t *copy = memory_allocate(lower.size);
-        if (copy == NULL) {
-            return STATUS_NO_MEMORY;
-        }
-        memcpy(copy, lower.data, lower.size);
-        run->lower = slice_make(copy, lower.size);
+    struct slice copy = slice_make(*to, bound.size);
+    if (bound.size > 0) {
+        memcpy(*to, bound.data, bound.size);
     }
+    *to += bound.size;
+    return copy;
+}
+
+/* `run` has its arrays; `bounds` is where the next copied bound goes. */
+static void run_fill(struct run *run, const struct table_place *places, uint32_t count,
+                     uint8_t **bounds)
+{
+    run->id = places[0].run_id;
+    run->tier = places[0].tier;
     for (uint32_t i = 0; i < count; i++) {
         struct table *table = places[i].table;
         ASSERT(places[i].tier == run->tier);
-        ASSERT(i == 0 ||
-               slice_compare(tables[i - 1]->properties.key_max, table->properties.key_min) < 0);
-        tables[i] = table;
-        run->size += table->properties.file_size;
+        ASSERT(i == 0 || place_ends_before(&places[i - 1], &places[i]));
+        run->tables[i] = table;
+        run->clips[i].lower = bound_copy(bounds, places[i].clip.lower);
+        run->clips[i].upper = bound_copy(bounds, places[i].clip.upper);
+        run->size += run_place_is_further(run, i) ? 0 : table->properties.file_size;
         if (version_compare(table->properties.version_max, run->version_max) > 0) {
             run->version_max = table->properties.version_max;
         }
     }
     run->table_count = count;
-    return STATUS_OK;
 }
 
 static void runs_sort(struct run *runs, uint32_t count)
@@ -144,11 +186,16 @@ static void runs_sort(struct run *runs, uint32_t count)
     }
 }
 
-static uint32_t set_table_count(const struct table_set *set)
+/* More than the change can bring about: a stretch divides one place of a file, and one of a run. */
+static uint32_t places_capacity(const struct table_set *old, const struct table_change *change)
 {
-    uint32_t count = 0;
-    for (uint32_t i = 0; set != NULL && i < set->run_count; i++) {
-        count += set->runs[i].table_count;
+    uint32_t run_count = old == NULL ? 0 : old->run_count;
+    uint32_t count = change->added_count + 1;
+    for (uint32_t i = 0; i < run_count; i++) {
+        count += old->runs[i].table_count;
+    }
+    for (uint32_t i = 0; i < change->cut_count; i++) {
+        count += change->cuts[i].file_id == TABLE_CUT_ALL ? run_count : 1;
     }
     return count;
 }
@@ -162,51 +209,60 @@ static uint32_t run_length(const struct table_place *places, uint32_t count)
     return length;
 }
 
-static void set_free(struct table_set *set)
+static struct table_set *set_allocate(const struct table_place *places, uint32_t count)
 {
-    for (uint32_t i = 0; i < set->run_count; i++) {
-        /* NOLINTNEXTLINE(performance-no-int-to-ptr): the way past const, which a slice has. */
-        memory_free((void *)(uintptr_t)set->runs[i].lower.data);
+    size_t bounds_size = 1; /* Never of size 0. */
+    for (uint32_t i = 0; i < count; i++) {
+        bounds_size += places[i].clip.lower.size + places[i].clip.upper.size;
     }
-    memory_free(set);
-}
-
-struct table_set *table_set_create(const struct table_set *old, const struct table_change *change)
-{
-    ASSERT(change != NULL);
-    uint32_t capacity = set_table_count(old) + change->added_count;
-    struct table_place *places = memory_allocate_zeroed(capacity + 1, sizeof(*places));
-    size_t size = sizeof(struct table_set) + capacity * (sizeof(struct run) + sizeof(void *));
-    struct table_set *set = memory_allocate_zeroed(1, size);
-    if (places == NULL || set == NULL) {
-        memory_free(places);
+    size_t one = sizeof(struct run) + sizeof(struct clip) + sizeof(struct table *);
+    struct table_set *set = memory_allocate_zeroed(1, sizeof(*set) + count * one);
+    uint8_t *bounds = memory_allocate(bounds_size);
+    if (set == NULL || bounds == NULL) {
         memory_free(set);
+        memory_free(bounds);
         return NULL;
     }
     atomic_init(&set->references, 1);
     set->runs = (struct run *)(void *)(set + 1);
-    struct table **tables = (struct table **)(void *)(set->runs + capacity);
-    uint32_t count = places_collect(old, change, places);
-    places_sort(places, count);
-    enum status status = STATUS_OK;
-    for (uint32_t at = 0; status == STATUS_OK && at < count;) {
+    set->bounds = bounds;
+    return set;
+}
+
+static void set_fill(struct table_set *set, const struct table_place *places, uint32_t count)
+{
+    struct clip *clips = (struct clip *)(void *)(set->runs + count);
+    struct table **tables = (struct table **)(void *)(clips + count);
+    uint8_t *bounds = set->bounds;
+    for (uint32_t at = 0; at < count;) {
         uint32_t length = run_length(&places[at], count - at);
-        status = run_fill(&set->runs[set->run_count], &places[at], length, &tables[at],
-                          lower_of(old, change, places[at].run_id));
-        if (status == STATUS_OK) {
-            set->run_count++;
-        }
+        struct run *run = &set->runs[set->run_count++];
+        run->tables = &tables[at];
+        run->clips = &clips[at];
+        run_fill(run, &places[at], length, &bounds);
         at += length;
-    }
-    memory_free(places);
-    if (status != STATUS_OK) {
-        set_free(set);
-        return NULL;
     }
     runs_sort(set->runs, set->run_count);
     for (uint32_t i = 0; i < count; i++) {
         table_acquire(tables[i]);
     }
+}
+
+struct table_set *table_set_create(const struct table_set *old, const struct table_change *change)
+{
+    ASSERT(change != NULL);
+    struct place_list list = {.capacity = places_capacity(old, change)};
+    list.places = memory_allocate_zeroed(list.capacity, sizeof(*list.places));
+    if (list.places == NULL) {
+        return NULL;
+    }
+    places_collect(old, change, &list);
+    places_sort(list.places, list.count);
+    struct table_set *set = set_allocate(list.places, list.count);
+    if (set != NULL) {
+        set_fill(set, list.places, list.count);
+    }
+    memory_free(list.places);
     return set;
 }
 
@@ -231,26 +287,58 @@ void table_set_release(struct table_set *set, struct list_node *garbage)
             }
         }
     }
-    set_free(set);
+    memory_free(set->bounds);
+    memory_free(set);
 }
 
-void table_change_put(struct buffer *edit, const struct table_change *change)
+static bool set_has_file(const struct table_set *set, uint64_t file_id)
 {
-    for (uint32_t i = 0; i < change->dropped_count; i++) {
-        manifest_put_drop(edit, change->dropped[i]->file_id);
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        for (uint32_t j = 0; j < set->runs[i].table_count; j++) {
+            if (set->runs[i].tables[j]->file_id == file_id) {
+                return true;
+            }
+        }
     }
-    for (uint32_t i = 0; i < change->added_count; i++) {
-        const struct table_place *place = &change->added[i];
-        struct manifest_table table = {
-            .file_id = place->table->file_id,
-            .run_id = place->run_id,
-            .tier = place->tier,
-            .properties = place->table->properties,
-        };
-        manifest_put_table(edit, &table);
+    return false;
+}
+
+/* The first of `count` places, and those behind it of the same file, which follow in key order.
+ * Returns how many these are. */
+static uint32_t places_put(struct buffer *edit, const struct table_place *places, uint32_t count)
+{
+    const struct table *table = places[0].table;
+    struct manifest_table listed = {
+        .file_id = table->file_id,
+        .run_id = places[0].run_id,
+        .tier = places[0].tier,
+        .properties = table->properties,
+    };
+    manifest_put_table(edit, &listed);
+    struct slice from = {0};
+    uint32_t length = 0;
+    for (; length < count && places[length].table == table; length++) {
+        manifest_put_gap(edit, table->file_id, from, places[length].clip.lower);
+        from = places[length].clip.upper;
     }
-    for (uint32_t i = 0; i < change->lowered_count; i++) {
-        manifest_put_lower(edit, change->lowered[i], change->lower);
+    if (from.size > 0) {
+        manifest_put_cut(edit, table->file_id, &(struct clip){.lower = from});
+    }
+    return length;
+}
+
+void table_change_put(struct buffer *edit, const struct table_change *change,
+                      const struct table_set *current)
+{
+    for (uint32_t i = 0; i < change->cut_count; i++) {
+        const struct table_cut *cut = &change->cuts[i];
+        ASSERT(cut->file_id != TABLE_CUT_ALL); /* Whoever cuts all says why: manifest_put_excise. */
+        if (set_has_file(current, cut->file_id)) {
+            manifest_put_cut(edit, cut->file_id, &cut->stretch);
+        }
+    }
+    for (uint32_t i = 0; i < change->added_count;) {
+        i += places_put(edit, &change->added[i], change->added_count - i);
     }
 }
 
@@ -260,7 +348,7 @@ uint32_t run_lower_bound(const struct run *run, struct slice bound)
     uint32_t high = run->table_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (slice_compare(run->tables[middle]->properties.key_max, bound) < 0) {
+        if (clip_ends_before(&run->clips[middle], run->tables[middle]->properties.key_max, bound)) {
             low = middle + 1;
         } else {
             high = middle;
@@ -271,11 +359,9 @@ uint32_t run_lower_bound(const struct run *run, struct slice bound)
 
 struct table *run_find(const struct run *run, struct slice key)
 {
-    if (run->lower.size > 0 && slice_compare(key, run->lower) < 0) {
-        return NULL;
-    }
     uint32_t index = run->table_count == 1 ? 0 : run_lower_bound(run, key);
-    return index < run->table_count ? run->tables[index] : NULL;
+    return index < run->table_count && clip_holds(&run->clips[index], key) ? run->tables[index]
+                                                                           : NULL;
 }
 
 static struct run_cursor *cursor_of(struct cursor *base)
@@ -303,13 +389,55 @@ static void table_enter(struct run_cursor *cursor, uint32_t index)
     cursor->table_index = index;
 }
 
-static enum status cursor_show(struct run_cursor *cursor, enum status status)
+static enum status cursor_show(struct run_cursor *cursor)
 {
-    if (status == STATUS_OK) {
-        cursor->base.key = cursor->table.base.key;
-        cursor->base.cell = cursor->table.base.cell;
+    cursor->base.key = cursor->table.base.key;
+    cursor->base.cell = cursor->table.base.cell;
+    return STATUS_OK;
+}
+
+/* What the table's cursor said on its way up: behind the end of a place the next one begins. */
+static enum status cursor_ascend(struct run_cursor *cursor, enum status status, enum lsm_wait wait)
+{
+    const struct run *run = cursor->run;
+    for (;;) {
+        struct slice upper = run->clips[cursor->table_index].upper;
+        if (status == STATUS_OK &&
+            (upper.size == 0 || slice_compare(cursor->table.base.key, upper) < 0)) {
+            return cursor_show(cursor);
+        }
+        if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+            return status;
+        }
+        if (cursor->table_index + 1 == run->table_count) {
+            return STATUS_NOT_FOUND;
+        }
+        table_enter(cursor, cursor->table_index + 1);
+        status = cursor_seek(&cursor->table.base, run->clips[cursor->table_index].lower, wait);
+        cursor->entering = status == STATUS_WOULD_BLOCK;
     }
-    return status;
+}
+
+/* The same on its way down. */
+static enum status cursor_descend(struct run_cursor *cursor, enum status status, enum lsm_wait wait)
+{
+    const struct run *run = cursor->run;
+    for (;;) {
+        struct slice lower = run->clips[cursor->table_index].lower;
+        if (status == STATUS_OK && slice_compare(cursor->table.base.key, lower) >= 0) {
+            return cursor_show(cursor);
+        }
+        if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+            return status;
+        }
+        if (cursor->table_index == 0) {
+            return STATUS_NOT_FOUND;
+        }
+        table_enter(cursor, cursor->table_index - 1);
+        status =
+            cursor_seek_before(&cursor->table.base, run->clips[cursor->table_index].upper, wait);
+        cursor->entering = status == STATUS_WOULD_BLOCK;
+    }
 }
 
 static enum status run_cursor_seek(struct cursor *base, struct slice bound, enum lsm_wait wait)
@@ -317,25 +445,14 @@ static enum status run_cursor_seek(struct cursor *base, struct slice bound, enum
     struct run_cursor *cursor = cursor_of(base);
     const struct run *run = cursor->run;
     cursor->entering = false;
-    if (run->lower.size > 0 && slice_compare(bound, run->lower) < 0) {
-        bound = run->lower;
-    }
     uint32_t index = bound.size == 0 ? 0 : run_lower_bound(run, bound);
     if (index == run->table_count) {
         return STATUS_NOT_FOUND;
     }
-    table_enter(cursor, index); /* Its greatest key is at or above the bound. */
-    return cursor_show(cursor, cursor_seek(&cursor->table.base, bound, wait));
-}
-
-/* What lies below the run's lower bound is not there. */
-static enum status cursor_show_above_lower(struct run_cursor *cursor, enum status status)
-{
-    if (status == STATUS_OK && cursor->run->lower.size > 0 &&
-        slice_compare(cursor->table.base.key, cursor->run->lower) < 0) {
-        return STATUS_NOT_FOUND;
-    }
-    return cursor_show(cursor, status);
+    table_enter(cursor, index);
+    struct slice lower = run->clips[index].lower;
+    struct slice from = slice_compare(lower, bound) > 0 ? lower : bound;
+    return cursor_ascend(cursor, cursor_seek(&cursor->table.base, from, wait), wait);
 }
 
 static enum status run_cursor_seek_before(struct cursor *base, struct slice bound,
@@ -346,10 +463,9 @@ static enum status run_cursor_seek_before(struct cursor *base, struct slice boun
     cursor->entering = false;
     uint32_t index = run->table_count - 1;
     if (bound.size > 0) {
-        /* The last table whose least key is below the bound. */
+        /* The last place that begins below the bound. */
         index = run_lower_bound(run, bound);
-        if (index == run->table_count ||
-            slice_compare(run->tables[index]->properties.key_min, bound) >= 0) {
+        if (index == run->table_count || slice_compare(run_place_first(run, index), bound) >= 0) {
             if (index == 0) {
                 return STATUS_NOT_FOUND;
             }
@@ -357,67 +473,61 @@ static enum status run_cursor_seek_before(struct cursor *base, struct slice boun
         }
     }
     table_enter(cursor, index);
-    return cursor_show_above_lower(cursor, cursor_seek_before(&cursor->table.base, bound, wait));
+    struct slice upper = run->clips[index].upper;
+    bool clipped = upper.size > 0 && (bound.size == 0 || slice_compare(upper, bound) < 0);
+    struct slice from = clipped ? upper : bound;
+    return cursor_descend(cursor, cursor_seek_before(&cursor->table.base, from, wait), wait);
 }
 
 static enum status run_cursor_next(struct cursor *base, enum lsm_wait wait)
 {
     struct run_cursor *cursor = cursor_of(base);
-    enum status status = STATUS_NOT_FOUND;
+    enum status status = STATUS_OK;
     if (!cursor->entering) {
         status = cursor_next(&cursor->table.base, wait);
-        if (status != STATUS_NOT_FOUND) {
-            return cursor_show(cursor, status);
-        }
-        if (cursor->table_index + 1 == cursor->run->table_count) {
-            return STATUS_NOT_FOUND;
-        }
-        table_enter(cursor, cursor->table_index + 1);
+    } else {
+        struct slice lower = cursor->run->clips[cursor->table_index].lower;
+        status = cursor_seek(&cursor->table.base, lower, wait);
+        cursor->entering = status == STATUS_WOULD_BLOCK;
     }
-    status = cursor_seek(&cursor->table.base, cursor->run->lower, wait);
-    cursor->entering = status == STATUS_WOULD_BLOCK;
-    return cursor_show(cursor, status);
+    return cursor_ascend(cursor, status, wait);
 }
 
 static enum status run_cursor_previous(struct cursor *base, enum lsm_wait wait)
 {
     struct run_cursor *cursor = cursor_of(base);
-    enum status status = STATUS_NOT_FOUND;
+    enum status status = STATUS_OK;
     if (!cursor->entering) {
         status = cursor_previous(&cursor->table.base, wait);
-        if (status != STATUS_NOT_FOUND) {
-            return cursor_show_above_lower(cursor, status);
-        }
-        if (cursor->table_index == 0) {
-            return STATUS_NOT_FOUND;
-        }
-        table_enter(cursor, cursor->table_index - 1);
+    } else {
+        struct slice upper = cursor->run->clips[cursor->table_index].upper;
+        status = cursor_seek_before(&cursor->table.base, upper, wait);
+        cursor->entering = status == STATUS_WOULD_BLOCK;
     }
-    status = cursor_seek_before(&cursor->table.base, slice_make(NULL, 0), wait);
-    cursor->entering = status == STATUS_WOULD_BLOCK;
-    return cursor_show_above_lower(cursor, status);
+    return cursor_descend(cursor, status, wait);
 }
 
-/* Where the first table is that reaches beyond the bound, if no table holds the bound itself. */
+/* Where the first place is that reaches beyond the bound, if no place holds the bound itself. */
 static bool run_cursor_approach(struct cursor *base, struct slice bound, bool reverse)
 {
     struct run_cursor *cursor = cursor_of(base);
     const struct run *run = cursor->run;
-    if (!reverse && slice_compare(bound, run->lower) < 0) {
-        bound = run->lower;
-    }
     bool open = reverse && bound.size == 0;
     uint32_t index = open ? run->table_count : run_lower_bound(run, bound);
-    bool inside = index < run->table_count &&
-                  slice_compare(run->tables[index]->properties.key_min, bound) < 0;
+    bool inside = index < run->table_count && slice_compare(run_place_first(run, index), bound) < 0;
     if (inside || index == (reverse ? 0 : run->table_count)) {
         return false;
     }
     index -= reverse ? 1 : 0;
-    const struct table_properties *properties = &run->tables[index]->properties;
     table_enter(cursor, index);
     cursor->entering = true;
-    base->key = reverse ? properties->key_max : properties->key_min;
+    if (reverse) {
+        struct slice key_max = run->tables[index]->properties.key_max;
+        struct slice upper = run->clips[index].upper;
+        base->key = upper.size > 0 && slice_compare(upper, key_max) < 0 ? upper : key_max;
+    } else {
+        base->key = run_place_first(run, index);
+    }
     base->cell = slice_make(NULL, 0);
     return true;
 }

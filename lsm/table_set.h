@@ -6,7 +6,8 @@
  * Contract:
  *  (1) A set never changes. Its runs are ordered by greatest version, descending, so that a get
  *      may stop at the first run that cannot hold anything newer than what it found.
- *  (2) Tables of one run are disjoint in keys and in key order.
+ *  (2) A run is made of places, each the part of a table that its clip holds. Places of one run are
+ *      disjoint in keys and in key order. A file may have several places, all in one run.
  *  (3) A set holds a reference on each of its tables. Releasing the last reference of a set may
  *      hand out tables that nobody uses any more; closing them may block, so that is left to the
  *      caller.
@@ -18,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "lsm/clip.h"
 #include "lsm/manifest.h"
 #include "lsm/table.h"
 
@@ -27,35 +29,43 @@
 struct run {
     uint64_t id;
     uint32_t tier;
-    uint32_t table_count;
-    struct table **tables;
-    struct slice lower; /* Keys below it are not this run's any more. Owned by the set. */
+    uint32_t table_count;  /* Places. */
+    struct table **tables; /* The table of each place, */
+    struct clip *clips;    /* and what of it counts. Bounds are owned by the set. */
     struct version version_max;
-    uint64_t size; /* Of its files. */
+    uint64_t size; /* Of its files, each counted once. */
 };
 
 struct table_set {
     atomic_uint references;
     uint32_t run_count;
     struct run *runs;
+    uint8_t *bounds; /* Of its clips. */
 };
 
-/* A table's place. */
+/* Where a table stands; the whole table if the clip has no bounds. */
 struct table_place {
     struct table *table;
     uint64_t run_id;
     uint32_t tier;
+    struct clip clip;
 };
 
-/* One change of the set, and one edit of the manifest. Arrays are the caller's. */
+#define TABLE_CUT_ALL UINT64_C(0) /* No file has this id. */
+
+/* Keys of a stretch stop counting: of one file, or of all. */
+struct table_cut {
+    uint64_t file_id;
+    struct clip stretch;
+};
+
+/* One change of the set, and one edit of the manifest: first what is cut, then what is added.
+ * Arrays are the caller's. A table of which nothing is left leaves the set. */
 struct table_change {
+    const struct table_cut *cuts;
+    uint32_t cut_count;
     const struct table_place *added;
     uint32_t added_count;
-    struct table *const *dropped;
-    uint32_t dropped_count;
-    const uint64_t *lowered; /* Runs that get `lower`. */
-    uint32_t lowered_count;
-    struct slice lower;
 };
 
 /* Whether tables of one run lie in one tier and are disjoint, and there is one bottom at most: what
@@ -68,21 +78,31 @@ MUST_USE struct table_set *table_set_create(const struct table_set *old,
 void table_set_acquire(struct table_set *set);
 /* Tables that nobody references any more go to `garbage`, by table.node. */
 void table_set_release(struct table_set *set, struct list_node *garbage);
-void table_change_put(struct buffer *edit, const struct table_change *change);
+/* As steps of an edit. Cuts of files that are not in `current`, which must be what the manifest
+ * has, are left out: somebody else has dropped them. */
+void table_change_put(struct buffer *edit, const struct table_change *change,
+                      const struct table_set *current);
 
-/* The table of the run that may hold `key`, by key bounds; NULL if none. */
+/* The table of the run that may hold `key`, by bounds; NULL if none. */
 struct table *run_find(const struct run *run, struct slice key);
-/* Index of the first table whose greatest key is at or above `bound`; table_count if none. */
+/* Index of the first place that does not lie below `bound` as a whole; table_count if none. */
 uint32_t run_lower_bound(const struct run *run, struct slice bound);
+/* No key of the place is before it. */
+static inline struct slice run_place_first(const struct run *run, uint32_t index)
+{
+    return clip_first(&run->clips[index], run->tables[index]->properties.key_min);
+}
+/* Whether an earlier place of the run is of the same file. */
+bool run_place_is_further(const struct run *run, uint32_t index);
 
-/* A cursor over a run, one table after another. Private, but embedded by callers. */
+/* A cursor over a run, one place after another. Private, but embedded by callers. */
 struct run_cursor {
     struct cursor base;
     const struct run *run; /* The owner of the cursor holds the set. */
     struct table_cursor table;
     bool table_open;
-    bool entering; /* A step reached table_index, which was not entered yet. */
-    uint32_t table_index;
+    bool entering;        /* A step reached table_index, which was not entered yet. */
+    uint32_t table_index; /* Of the place. */
 };
 void run_cursor_open(struct run_cursor *cursor, const struct run *run);
 void run_cursor_close(struct run_cursor *cursor);

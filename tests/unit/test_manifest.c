@@ -9,7 +9,8 @@
 #include "base/env_uv.h"
 #include "lsm/manifest.h"
 
-#define GOLDEN_PATH GOLDEN_DIR "/manifest_v1"
+#define GOLDEN_PATH_V1 GOLDEN_DIR "/manifest_v1"
+#define GOLDEN_PATH_V2 GOLDEN_DIR "/manifest_v2"
 
 static struct env *env;
 static char folder[64];
@@ -96,7 +97,8 @@ Test(manifest, edits_survive_in_order)
     struct buffer edit = {0};
     manifest_put_drop(&edit, 2);
     put_table(&edit, 5, 3, 0);
-    manifest_put_lower(&edit, 3, slice_text("a4"));
+    manifest_put_cut(&edit, 5, &(struct clip){slice_text("a7"), slice_text("a8")});
+    manifest_put_cut(&edit, 3, &(struct clip){.upper = slice_text("a4")});
     manifest_put_segment(&edit, &(struct manifest_segment){7, 8, 9});
     manifest_put_segment(&edit, &(struct manifest_segment){10, 11, UINT64_MAX});
     manifest_put_replay(&edit, 1234, 10);
@@ -111,8 +113,11 @@ Test(manifest, edits_survive_in_order)
         cr_assert_eq(state->tables[1].run_id, 3);
         cr_assert(slice_equal(state->tables[1].properties.key_max, slice_text("b5")));
         cr_assert_eq(state->tables[1].properties.version_max.sequence, 4);
-        cr_assert_eq(state->run_count, 1);
-        cr_assert(slice_equal(state->runs[0].lower, slice_text("a4")));
+        cr_assert_eq(state->tables[0].clip_count, 1);
+        cr_assert(slice_equal(state->tables[0].clips[0].lower, slice_text("a4")));
+        cr_assert_eq(state->tables[1].clip_count, 2);
+        cr_assert(slice_equal(state->tables[1].clips[0].upper, slice_text("a7")));
+        cr_assert(slice_equal(state->tables[1].clips[1].lower, slice_text("a8")));
         cr_assert_eq(state->segment_count, 1);
         cr_assert_eq(state->segments[0].id, 10);
         cr_assert_eq(state->replay_position, 1234);
@@ -185,6 +190,9 @@ Test(manifest, contradictions_are_refused)
     manifest_put_drop(&edit, 4);
     cr_assert_eq(manifest_state_apply(&state, buffer_slice(&edit)), STATUS_CORRUPT);
     buffer_clear(&edit);
+    manifest_put_cut(&edit, 4, &(struct clip){.upper = slice_text("x")});
+    cr_assert_eq(manifest_state_apply(&state, buffer_slice(&edit)), STATUS_CORRUPT);
+    buffer_clear(&edit);
     put_table(&edit, 4, 4, 0);
     put_table(&edit, 4, 4, 0);
     cr_assert_eq(manifest_state_apply(&state, buffer_slice(&edit)), STATUS_CORRUPT);
@@ -223,31 +231,78 @@ Test(manifest, a_long_file_is_rewritten)
     cr_assert_eq(manifest.state.tables[0].file_id, 2999);
 }
 
-/* Version 1 of the format stays readable, and is what is written now, byte for byte.
- * RINGKV_GOLDEN_WRITE=1 makes the file anew, for a new version. */
+static void golden_state_check(const struct buffer *golden)
+{
+    struct manifest_state state = {0};
+    uint64_t offset = 0;
+    cr_assert_eq(manifest_decode(buffer_slice(golden), &state, &offset), STATUS_OK);
+    cr_assert_eq(state.table_count, 2);
+    cr_assert_eq(state.tables[0].file_id, 3);
+    cr_assert_eq(state.tables[0].properties.version_max.sequence, 4);
+    cr_assert_eq(state.replay_position, 77);
+    cr_assert_eq(state.segment_count, 1);
+    cr_assert_eq(state.next_file_id, 12);
+    manifest_state_deinit(&state);
+}
+
+/* Version 1: no longer written. Its lower bound of run 2 lies below both tables. */
 Test(manifest, golden_file_of_version_1)
+{
+    struct buffer golden = file_load(GOLDEN_PATH_V1);
+    golden_state_check(&golden);
+    buffer_deinit(&golden);
+}
+
+/* The step that only version 1 has: keys below a bound go from all tables of a run. */
+Test(manifest, a_lower_bound_of_version_1_is_a_cut_of_every_table_of_the_run)
+{
+    struct buffer edit = {0};
+    struct manifest_state state = {0};
+    put_table(&edit, 3, 2, 1);
+    put_table(&edit, 4, 2, 1);
+    put_table(&edit, 5, 6, 1);
+    codec_put_u8(&edit, 3);
+    codec_put_u64(&edit, 2);
+    codec_put_bytes(&edit, slice_text("b3+"));
+    cr_assert_eq(manifest_state_apply(&state, buffer_slice(&edit)), STATUS_OK);
+    cr_assert_eq(state.table_count, 2, "table 3 ends below the bound");
+    cr_assert_eq(state.tables[0].file_id, 4);
+    cr_assert_eq(state.tables[0].clip_count, 1);
+    cr_assert(slice_equal(state.tables[0].clips[0].lower, slice_text("b3+")));
+    cr_assert_eq(state.tables[1].clips[0].lower.size, 0, "another run");
+    manifest_state_deinit(&state);
+    buffer_deinit(&edit);
+}
+
+/* Version 2 stays readable, and is what is written now, byte for byte.
+ * RINGKV_GOLDEN_WRITE=1 makes the file anew, for a new version. */
+Test(manifest, golden_file_of_version_2)
 {
     struct buffer edit = {0};
     struct buffer made = {0};
     put_table(&edit, 3, 2, 1);
     put_table(&edit, 4, 2, 1);
-    manifest_put_lower(&edit, 2, slice_text("a2"));
+    put_table(&edit, 5, 2, 1);
+    manifest_put_drop(&edit, 5);
+    manifest_put_cut(&edit, 3, &(struct clip){slice_text("a5"), slice_text("a7")});
+    manifest_put_cut(&edit, 4, &(struct clip){.lower = slice_text("b")});
     manifest_put_segment(&edit, &(struct manifest_segment){7, 8, 9});
     manifest_put_replay(&edit, 77, 7);
     manifest_put_next_file(&edit, 12);
     manifest_encode(&made, UINT64_C(0x0123456789abcdef), buffer_slice(&edit));
     if (getenv("RINGKV_GOLDEN_WRITE") != NULL) {
-        FILE *file = fopen(GOLDEN_PATH, "wb");
+        FILE *file = fopen(GOLDEN_PATH_V2, "wb");
         cr_assert_eq(fwrite(made.data, 1, made.size, file), made.size);
         fclose(file);
     }
-    struct buffer golden = file_load(GOLDEN_PATH);
+    struct buffer golden = file_load(GOLDEN_PATH_V2);
     cr_assert(slice_equal(buffer_slice(&golden), buffer_slice(&made)));
+    golden_state_check(&golden);
     struct manifest_state state = {0};
     uint64_t offset = 0;
     cr_assert_eq(manifest_decode(buffer_slice(&golden), &state, &offset), STATUS_OK);
-    cr_assert_eq(state.table_count, 2);
-    cr_assert_eq(state.replay_position, 77);
+    cr_assert_eq(state.tables[0].clip_count, 2);
+    cr_assert(slice_equal(state.tables[1].clips[0].upper, slice_text("b")));
     manifest_state_deinit(&state);
     buffer_deinit(&edit);
     buffer_deinit(&made);

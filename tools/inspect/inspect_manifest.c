@@ -4,6 +4,21 @@
 #include "base/file_load.h"
 #include "tools/inspect/inspect.h"
 
+/* What counts of a table that was cut. */
+static void clips_show(struct inspect_row *row, const struct manifest_table *table)
+{
+    for (uint32_t i = 0; i < table->clip_count; i++) {
+        const struct clip *clip = &table->clips[i];
+        if (clip->lower.size > 0 || clip->upper.size > 0) {
+            row_begin(row, "listed_clip");
+            row_hex(row, "file", table->file_id);
+            row_bytes(row, "lower", clip->lower);
+            row_bytes(row, "upper", clip->upper);
+            row_end(row);
+        }
+    }
+}
+
 static void state_show(struct inspect *inspect, const char *path,
                        const struct manifest_state *state)
 {
@@ -27,6 +42,7 @@ static void state_show(struct inspect *inspect, const char *path,
         row_bytes(row, "key_min", table->properties.key_min);
         row_bytes(row, "key_max", table->properties.key_max);
         row_end(row);
+        clips_show(row, table);
     }
     for (uint32_t i = 0; i < state->segment_count; i++) {
         row_begin(row, "listed_segment");
