@@ -131,9 +131,9 @@ void engine_notify_locked(struct lsm *lsm)
 
 static bool is_quiet_locked(struct lsm *lsm)
 {
-    mutex_lock(&lsm->pin_mutex);
+    mutex_lock(&lsm->cleanup_mutex);
     bool quiet = !lsm->cleanup_running;
-    mutex_unlock(&lsm->pin_mutex);
+    mutex_unlock(&lsm->cleanup_mutex);
     return quiet && lsm->wal.in_flight == NULL && list_empty(&lsm->wal.filling) &&
            list_empty(&lsm->lost_writes) && !lsm->prepare.running && !lsm->flush.running &&
            !lsm->compaction.running;
@@ -255,9 +255,9 @@ static void notify_done(struct env_job *job, enum status status)
         stop = lsm->stop;
         lsm->stop = NULL;
         lsm->cancelled = true;
-        mutex_lock(&lsm->pin_mutex);
+        mutex_lock(&lsm->cleanup_mutex);
         lsm->cleanup_closed = true;
-        mutex_unlock(&lsm->pin_mutex);
+        mutex_unlock(&lsm->cleanup_mutex);
     } else {
         engine_pump_locked(lsm);
     }

@@ -4,8 +4,8 @@
  * Locks, in the order they may be taken:
  *  (1) `mutex`, the write lock: the log, the writer's side of the active memtable, and which jobs
  *      run. Held for copying and inserting, never over I/O.
- *  (2) `pin_mutex`: the pointer to the current sources, and the garbage list. Held for a few
- *      instructions; all a get takes before it reads.
+ *  (2) `cleanup_mutex`: what waits to be given back. Held for a few instructions.
+ *  A read takes neither: it enters `epoch` and loads the current sources.
  *  The manifest's own lock is held over I/O, taken only in jobs and with neither of the others.
  * Jobs: one of each kind at a time. `engine_pump` looks at the state and starts what is due; every
  * completion ends in it. Callers are called back only from `done` functions, on the loop, with no
@@ -21,6 +21,7 @@
 #include "base/env.h"
 #include "base/mutex.h"
 #include "lsm/compaction.h"
+#include "lsm/epoch.h"
 #include "lsm/flush.h"
 #include "lsm/lsm.h"
 #include "lsm/manifest.h"
@@ -33,9 +34,11 @@
 #define LSM_MEMTABLE_SEGMENT_COUNT 4u /* A memtable freezes when its log is so long. */
 #define LSM_RUN_COUNT_BEFORE_STALL (TABLE_SET_RUN_COUNT_MAX - 8u)
 
-/* Where a read looks; immutable. Pinned by readers. */
+/* Where a read looks; immutable. A get reaches it inside the epoch; who stays longer pins it. */
 struct sources {
-    atomic_uint references;
+    struct epoch_item item;
+    struct lsm *lsm;
+    atomic_uint references; /* One of them is that of being the current one. */
     struct table_set *tables;
     struct memtable *active;
     uint32_t frozen_count;
@@ -62,13 +65,17 @@ struct engine_retry {
     enum status status;     /* Of the last one; STATUS_OK: it works. */
 };
 
+/* One for each way into the epoch, so that readers do not meet in them. Those beyond the slots are
+ * shared. */
 struct read_counters {
     _Atomic uint64_t get_count;
     _Atomic uint64_t table_count;
     _Atomic uint64_t filter_skip_count;
     _Atomic uint64_t filter_false_count;
     _Atomic uint64_t would_block_count;
+    uint64_t reserved[3]; /* A cache line each. */
 };
+STATIC_ASSERT(sizeof(struct read_counters) == EPOCH_LINE_SIZE, "counters lie in lines");
 
 struct lsm {
     struct env *env;
@@ -76,9 +83,12 @@ struct lsm {
     char *path;                 /* Owned; options.path points here. */
     struct env_dir_lock *dir_lock;
     struct manifest manifest;
-    struct read_counters reads;
+    struct read_counters reads[EPOCH_ENTRY_COUNT];
 
-    struct mutex mutex; /* Guards all down to pin_mutex. */
+    struct epoch epoch;
+    _Atomic(struct sources *) sources; /* Changed under the write lock alone. */
+
+    struct mutex mutex; /* Guards all down to cleanup_mutex. */
     struct wal wal;
     struct env_job wal_job;
     enum status wal_status; /* What the run said. */
@@ -111,12 +121,15 @@ struct lsm {
     bool cancelled; /* The env ends: submit nothing more. */
     struct lsm_stats stats;
 
-    struct mutex pin_mutex; /* Guards the rest. */
-    struct sources *sources;
-    struct list_node garbage; /* table.node: files nobody needs. */
-    struct env_job cleanup_job;
+    struct mutex cleanup_mutex; /* Guards the rest. */
+    struct list_node garbage;   /* table.node: files nobody needs. */
+    struct env_job cleanup_job; /* Collects the epoch, then closes and removes garbage. */
+    struct env_timer cleanup_timer;
     bool cleanup_running;
-    bool cleanup_closed; /* Stopped: lsm_close does what is left. */
+    bool cleanup_again;   /* Something was retired while it ran. */
+    bool cleanup_more;    /* What the run said: a reader keeps something. */
+    bool cleanup_waiting; /* The timer runs. Under the write lock. */
+    bool cleanup_closed;  /* Not open yet, or stopped: lsm_close does what is left. */
 };
 
 /* engine.c. "Locked" functions ask for the write lock. */
@@ -142,9 +155,13 @@ void engine_init_jobs(struct lsm *lsm);
 
 /* sources.c */
 MUST_USE struct memtable *sources_memtable_create(const struct lsm *lsm);
+/* Lets go of one reference; what the last one frees is freed in the pool. */
+void sources_memtable_release(struct lsm *lsm, struct memtable *memtable);
 /* Takes references of its own on all of it. NULL if there is no memory. */
-MUST_USE struct sources *sources_create(struct memtable *active, struct memtable *const *frozen,
-                                        uint32_t frozen_count, struct table_set *tables);
+MUST_USE struct sources *sources_create(struct lsm *lsm, struct memtable *active,
+                                        struct memtable *const *frozen, uint32_t frozen_count,
+                                        struct table_set *tables);
+/* For those who stay longer than a get, or come back. No lock. */
 struct sources *sources_pin(struct lsm *lsm);
 void sources_unpin(struct lsm *lsm, struct sources *sources);
 /* Takes over the caller's reference. */
@@ -155,8 +172,14 @@ MUST_USE enum status sources_freeze_locked(struct lsm *lsm);
 MUST_USE enum status sources_change_locked(struct lsm *lsm, const struct table_change *change,
                                            bool flushed);
 void sources_cleanup_init(struct lsm *lsm);
-/* Closes and removes every table that nobody uses. Blocks. */
-void sources_cleanup(struct lsm *lsm);
+void sources_cleanup_begin(struct lsm *lsm); /* The engine is open: jobs may run from here on. */
+/* The timer goes; what runs ends by itself. */
+void sources_cleanup_stop_locked(struct lsm *lsm);
+/* Frees what no reader holds, closes and removes every table that nobody uses. Blocks. True if
+ * something is held still. */
+bool sources_cleanup(struct lsm *lsm);
+/* At close: lets go of the current sources, and frees all. Blocks. */
+void sources_close(struct lsm *lsm);
 /* "<folder>/<16 hex digits>.sst"; the caller frees. */
 MUST_USE char *engine_table_path(const struct lsm *lsm, uint64_t file_id);
 

@@ -92,7 +92,7 @@ unsigned epoch_enter(struct epoch *epoch)
 
 void epoch_leave(struct epoch *epoch, unsigned slot)
 {
-    ASSERT(slot < EPOCH_SLOT_COUNT + 2);
+    ASSERT(slot < EPOCH_ENTRY_COUNT);
     if (slot >= EPOCH_SLOT_COUNT) {
         uint64_t before = atomic_fetch_sub(&epoch->shared[slot - EPOCH_SLOT_COUNT].entered, 1);
         ASSERT(before > 0);

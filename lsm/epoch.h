@@ -25,6 +25,7 @@
 #include "base/mutex.h"
 
 #define EPOCH_SLOT_COUNT 64u /* Readers inside at one time before they share two counters. */
+#define EPOCH_ENTRY_COUNT (EPOCH_SLOT_COUNT + 2u) /* Results of epoch_enter are below it. */
 #define EPOCH_LINE_SIZE 64u
 
 /* Embedded in what is retired. It may be retired again once it was released. */
@@ -59,7 +60,8 @@ void epoch_init(struct epoch *epoch, void (*due)(struct epoch *epoch));
 /* Releases all that waits. Nobody may be inside. */
 void epoch_deinit(struct epoch *epoch);
 
-/* A few nanoseconds. The result goes to epoch_leave. */
+/* A few nanoseconds. The result goes to epoch_leave; below EPOCH_SLOT_COUNT it is this reader's
+ * alone until then. */
 MUST_USE unsigned epoch_enter(struct epoch *epoch);
 void epoch_leave(struct epoch *epoch, unsigned slot);
 

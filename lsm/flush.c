@@ -157,9 +157,10 @@ static void flush_submit_locked(struct lsm *lsm)
 }
 
 /* Frees what the flush holds, without touching files on the loop. */
-static void flush_end_locked(struct flush *flush)
+static void flush_end_locked(struct lsm *lsm)
 {
-    memtable_release(flush->memtable);
+    struct flush *flush = &lsm->flush;
+    sources_memtable_release(lsm, flush->memtable);
     flush->memtable = NULL;
 }
 
@@ -173,7 +174,7 @@ static enum status flush_install_locked(struct lsm *lsm)
         lsm->stats.flush_written += flush->output.size;
         engine_job_worked_locked(lsm, ENGINE_FLUSH);
         table_output_reset(&flush->output); /* The sources hold the tables: closes no file. */
-        flush_end_locked(flush);
+        flush_end_locked(lsm);
     }
     return status;
 }
@@ -191,7 +192,7 @@ static void flush_done(struct env_job *job, enum status status)
     if (status == STATUS_OK && flush->phase == FLUSH_INSTALLING) {
         status = flush_install_locked(lsm);
     } else if (status == STATUS_OK && flush->phase == FLUSH_GIVING_UP) {
-        flush_end_locked(flush);
+        flush_end_locked(lsm);
     }
     if (status != STATUS_OK) {
         engine_job_failed_locked(lsm, ENGINE_FLUSH, status);
@@ -230,7 +231,7 @@ void flush_abandon(struct lsm *lsm)
 {
     table_output_reset(&lsm->flush.output);
     if (lsm->flush.memtable != NULL) {
-        flush_end_locked(&lsm->flush);
+        flush_end_locked(lsm);
     }
 }
 

@@ -117,7 +117,8 @@ enum status lsm_iterator_next(struct lsm_iterator *iterator, struct slice *key, 
     }
     enum status status = iterator_move(iterator);
     if (status == STATUS_WOULD_BLOCK) {
-        atomic_fetch_add_explicit(&iterator->lsm->reads.would_block_count, 1, memory_order_relaxed);
+        struct read_counters *shared = &iterator->lsm->reads[EPOCH_SLOT_COUNT];
+        atomic_fetch_add_explicit(&shared->would_block_count, 1, memory_order_relaxed);
         return status;
     }
     if (status == STATUS_OK && is_outside(iterator, iterator->merge.base.key)) {

@@ -2,10 +2,11 @@
  * lsm/lookup.c -- lsm_get: the greatest cell of one key among all sources.
  *
  * Invariants:
- *  (1) Memtables are always asked: they cost little. Tables follow by greatest version, and the
- *      walk ends when what was found is greater than -- not equal to -- the greatest version of
- *      every run left: at equal versions the expiry stamp still decides.
- *  (2) The cell returned lies in the caller's buffer, so nothing stays pinned.
+ *  (1) The active memtable is asked first, the frozen ones from the youngest, then runs by greatest
+ *      version. A source is passed over when what was found is greater than -- not equal to -- the
+ *      greatest version in it: at equal versions the expiry stamp still decides.
+ *  (2) From the load of the sources to the copy of the cell the get is inside the epoch, and so
+ *      takes no reference and no lock. The cell returned lies in the caller's buffer.
  */
 #include "base/checksum.h"
 #include "base/contract.h"
@@ -19,13 +20,22 @@ struct finding {
     struct slice encoded; /* Of a memtable's cell. */
 };
 
-static void count(_Atomic uint64_t *counter)
+/* One more. A counter of a slot is that of one reader: no locked instruction. */
+static void count(_Atomic uint64_t *counter, bool shared)
 {
-    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+    if (shared) {
+        atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+        return;
+    }
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + 1, memory_order_relaxed);
 }
 
 static void memtable_look(struct memtable *memtable, struct slice key, struct finding *found)
 {
+    if (atomic_load_explicit(&memtable->key_count, memory_order_relaxed) == 0) {
+        return;
+    }
     const struct memtable_record *record = NULL;
     if (memtable_get(memtable, key, &record) != STATUS_OK) {
         return;
@@ -39,8 +49,21 @@ static void memtable_look(struct memtable *memtable, struct slice key, struct fi
     }
 }
 
+/* See (1). A frozen memtable's greatest version stands still. */
+static void memtables_look(const struct sources *sources, struct slice key, struct finding *found)
+{
+    memtable_look(sources->active, key, found);
+    for (uint32_t i = sources->frozen_count; i > 0; i--) {
+        struct memtable *memtable = sources->frozen[i - 1];
+        if (!found->any || version_compare(found->cell.version, memtable->version_max) <= 0) {
+            memtable_look(memtable, key, found);
+        }
+    }
+}
+
 struct lookup {
-    struct lsm *lsm;
+    struct read_counters *counters;
+    bool counters_shared;
     struct slice key;
     uint64_t hash;
     enum lsm_wait wait;
@@ -50,24 +73,25 @@ struct lookup {
 static enum status table_look(struct lookup *lookup, const struct table *table,
                               struct finding *found)
 {
-    struct read_counters *counters = &lookup->lsm->reads;
+    struct read_counters *counters = lookup->counters;
+    bool shared = lookup->counters_shared;
     struct table_probe probe = {.key = lookup->key, .hash = lookup->hash};
     if (!table_locate(table, &probe) || !table_filter_passes(table, &probe)) {
-        count(&counters->filter_skip_count);
+        count(&counters->filter_skip_count, shared);
         return STATUS_OK;
     }
     struct buffer *into = found->in == lookup->buffers[0] ? lookup->buffers[1] : lookup->buffers[0];
     struct cell cell;
     enum status status = table_get(table, &probe, lookup->wait, into, &cell);
     if (status == STATUS_NOT_FOUND) {
-        count(&counters->table_count);
-        count(&counters->filter_false_count);
+        count(&counters->table_count, shared);
+        count(&counters->filter_false_count, shared);
         return STATUS_OK;
     }
     if (status != STATUS_OK) {
         return status;
     }
-    count(&counters->table_count);
+    count(&counters->table_count, shared);
     if (!found->any || cell_compare(&cell, &found->cell) > 0) {
         *found = (struct finding){.any = true, .cell = cell, .in = into};
     }
@@ -77,6 +101,7 @@ static enum status table_look(struct lookup *lookup, const struct table *table,
 static enum status tables_look(struct lookup *lookup, const struct table_set *set,
                                struct finding *found)
 {
+    bool hashed = false;
     for (uint32_t i = 0; i < set->run_count; i++) {
         const struct run *run = &set->runs[i];
         int order = found->any ? version_compare(found->cell.version, run->version_max) : -1;
@@ -87,6 +112,10 @@ static enum status tables_look(struct lookup *lookup, const struct table_set *se
         if (table == NULL || (found->any && version_compare(found->cell.version,
                                                             table->properties.version_max) > 0)) {
             continue;
+        }
+        if (!hashed) { /* Most of what is in memory needs none. */
+            lookup->hash = checksum64(lookup->key, 0);
+            hashed = true;
         }
         enum status status = table_look(lookup, table, found);
         if (status != STATUS_OK) {
@@ -116,6 +145,23 @@ static enum status finding_settle(struct finding *found, struct buffer *scratch,
     return STATUS_OK;
 }
 
+/* Inside the epoch. */
+static enum status sources_look(struct lookup *lookup, const struct sources *sources,
+                                struct cell *cell)
+{
+    struct finding found = {0};
+    memtables_look(sources, lookup->key, &found);
+    enum status status = STATUS_OK;
+    if (sources->tables->run_count > 0) {
+        status = tables_look(lookup, sources->tables, &found);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    return found.any ? finding_settle(&found, lookup->buffers[0], lookup->buffers[1], cell)
+                     : STATUS_NOT_FOUND;
+}
+
 enum status lsm_get(struct lsm *lsm, struct slice key, enum lsm_wait wait, struct buffer *scratch,
                     struct cell *cell)
 {
@@ -124,32 +170,21 @@ enum status lsm_get(struct lsm *lsm, struct slice key, enum lsm_wait wait, struc
     if (key.size == 0 || key.size > LSM_KEY_SIZE_MAX) {
         return STATUS_NOT_FOUND; /* No such key can be written. */
     }
-    count(&lsm->reads.get_count);
-    struct sources *sources = sources_pin(lsm);
-    struct finding found = {0};
-    memtable_look(sources->active, key, &found);
-    for (uint32_t i = sources->frozen_count; i > 0; i--) {
-        memtable_look(sources->frozen[i - 1], key, &found);
-    }
     struct buffer second = {0};
-    enum status status = STATUS_OK;
-    if (sources->tables->run_count > 0) {
-        struct lookup lookup = {
-            .lsm = lsm,
-            .key = key,
-            .hash = checksum64(key, 0),
-            .wait = wait,
-            .buffers = {scratch, &second},
-        };
-        status = tables_look(&lookup, sources->tables, &found);
-    }
-    if (status == STATUS_OK) {
-        status = found.any ? finding_settle(&found, scratch, &second, cell) : STATUS_NOT_FOUND;
-    }
+    unsigned slot = epoch_enter(&lsm->epoch);
+    struct lookup lookup = {
+        .counters = &lsm->reads[slot],
+        .counters_shared = slot >= EPOCH_SLOT_COUNT,
+        .key = key,
+        .wait = wait,
+        .buffers = {scratch, &second},
+    };
+    count(&lookup.counters->get_count, lookup.counters_shared);
+    enum status status = sources_look(&lookup, atomic_load(&lsm->sources), cell);
     if (status == STATUS_WOULD_BLOCK) {
-        count(&lsm->reads.would_block_count);
+        count(&lookup.counters->would_block_count, lookup.counters_shared);
     }
+    epoch_leave(&lsm->epoch, slot);
     buffer_deinit(&second);
-    sources_unpin(lsm, sources);
     return status;
 }

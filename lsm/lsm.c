@@ -62,7 +62,6 @@ enum status lsm_open(struct env *env, const struct lsm_options *options, struct 
     made->flushed_total = 1;
     made->retry_told = true;
     mutex_init(&made->mutex);
-    mutex_init(&made->pin_mutex);
     engine_init_jobs(made);
     made->path = memory_copy_string(options->path);
     made->options.path = made->path;
@@ -71,6 +70,7 @@ enum status lsm_open(struct env *env, const struct lsm_options *options, struct 
         lsm_close(made);
         return status;
     }
+    sources_cleanup_begin(made);
     mutex_lock(&made->mutex);
     engine_pump_locked(made);
     mutex_unlock(&made->mutex);
@@ -91,6 +91,7 @@ void lsm_stop(struct lsm *lsm, struct lsm_stop *stop)
         lsm->idle_timer_running = false;
     }
     lsm->env->ops->timer_stop(lsm->env, &lsm->retry_timer);
+    sources_cleanup_stop_locked(lsm);
     if (!lsm->failed && !lsm->cancelled) {
         enum status status = wal_append_idle(&lsm->wal); /* Syncs what was only buffered. */
         if (status != STATUS_OK) {
@@ -126,18 +127,10 @@ void lsm_close(struct lsm *lsm)
         return;
     }
     lsm->cancelled = true;
-    lsm->cleanup_closed = true;
     leftovers_tell(lsm);
     flush_abandon(lsm);
     compaction_abandon(lsm);
-    sources_cleanup(lsm);
-    if (lsm->sources != NULL) {
-        sources_unpin(lsm, lsm->sources);
-        struct list_node *node = NULL;
-        while ((node = list_take_first(&lsm->garbage)) != NULL) {
-            table_close(container_of(node, struct table, node));
-        }
-    }
+    sources_close(lsm);
     wal_segment_destroy(lsm->prepare.segment);
     wal_deinit(&lsm->wal);
     manifest_close(&lsm->manifest);
@@ -146,7 +139,7 @@ void lsm_close(struct lsm *lsm)
         lsm->env->ops->dir_unlock(lsm->dir_lock);
     }
     mutex_deinit(&lsm->mutex);
-    mutex_deinit(&lsm->pin_mutex);
+    mutex_deinit(&lsm->cleanup_mutex);
     memory_free(lsm->path);
     memory_free(lsm);
 }
@@ -214,6 +207,11 @@ static void sources_count(const struct sources *sources, struct lsm_stats *stats
     }
 }
 
+static uint64_t counter_value(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
 void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
 {
     ASSERT(lsm != NULL);
@@ -234,12 +232,12 @@ void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
             atomic_load_explicit(&sources->frozen[i]->size, memory_order_relaxed);
     }
     sources_unpin(lsm, sources);
-    stats->get_count = atomic_load_explicit(&lsm->reads.get_count, memory_order_relaxed);
-    stats->get_table_count = atomic_load_explicit(&lsm->reads.table_count, memory_order_relaxed);
-    stats->filter_skip_count =
-        atomic_load_explicit(&lsm->reads.filter_skip_count, memory_order_relaxed);
-    stats->filter_false_count =
-        atomic_load_explicit(&lsm->reads.filter_false_count, memory_order_relaxed);
-    stats->would_block_count =
-        atomic_load_explicit(&lsm->reads.would_block_count, memory_order_relaxed);
+    for (uint32_t i = 0; i < EPOCH_ENTRY_COUNT; i++) {
+        const struct read_counters *reads = &lsm->reads[i];
+        stats->get_count += counter_value(&reads->get_count);
+        stats->get_table_count += counter_value(&reads->table_count);
+        stats->filter_skip_count += counter_value(&reads->filter_skip_count);
+        stats->filter_false_count += counter_value(&reads->filter_false_count);
+        stats->would_block_count += counter_value(&reads->would_block_count);
+    }
 }

@@ -146,14 +146,18 @@ void memtable_reference(struct memtable *memtable)
     ASSERT(before > 0);
 }
 
-void memtable_release(struct memtable *memtable)
+bool memtable_release(struct memtable *memtable)
 {
     ASSERT(memtable != NULL);
     unsigned before = atomic_fetch_sub_explicit(&memtable->references, 1, memory_order_acq_rel);
     ASSERT(before > 0);
-    if (before > 1) {
-        return;
-    }
+    return before == 1;
+}
+
+void memtable_destroy(struct memtable *memtable)
+{
+    ASSERT(memtable != NULL);
+    ASSERT(atomic_load_explicit(&memtable->references, memory_order_relaxed) == 0);
     arena_deinit(&memtable->arena);
     mutex_deinit(&memtable->mutex);
     memory_free(memtable);

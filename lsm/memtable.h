@@ -23,6 +23,7 @@
 #include "base/status.h"
 #include "lsm/arena.h"
 #include "lsm/cursor.h"
+#include "lsm/epoch.h"
 
 #define MEMTABLE_FANOUT 32u
 
@@ -46,7 +47,8 @@ static inline struct slice memtable_record_cell(const struct memtable_record *re
 }
 
 struct memtable {
-    struct mutex mutex; /* Guards root, height and the nodes against readers. */
+    struct epoch_item item; /* The engine's, for when the last reference is gone. */
+    struct mutex mutex;     /* Guards root, height and the nodes against readers. */
     struct memtable_node *root;
     uint32_t height; /* 1: the root is a leaf. */
     struct arena arena;
@@ -63,7 +65,10 @@ struct memtable {
 /* One reference, the caller's. NULL if there is no memory. */
 MUST_USE struct memtable *memtable_create(size_t chunk_size);
 void memtable_reference(struct memtable *memtable);
-void memtable_release(struct memtable *memtable); /* The last release frees. */
+/* True if that was the last reference: the caller sees to memtable_destroy(), in the pool, since
+ * giving back so much memory takes milliseconds. */
+MUST_USE bool memtable_release(struct memtable *memtable);
+void memtable_destroy(struct memtable *memtable);
 
 /*
  * Merges one encoded cell, which must decode. A smaller or equal one changes nothing.

@@ -403,9 +403,13 @@ static enum status sources_begin(struct lsm *lsm, struct table_set *set)
     if (active == NULL) {
         return STATUS_NO_MEMORY;
     }
-    lsm->sources = sources_create(active, NULL, 0, set);
-    memtable_release(active);
-    return lsm->sources == NULL ? STATUS_NO_MEMORY : STATUS_OK;
+    struct sources *sources = sources_create(lsm, active, NULL, 0, set);
+    sources_memtable_release(lsm, active);
+    if (sources == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    sources_publish_locked(lsm, sources);
+    return STATUS_OK;
 }
 
 static enum status folder_open(struct lsm *lsm, const struct folder *folder)

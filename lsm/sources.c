@@ -5,6 +5,9 @@
  *  (1) A published sources struct never changes; every cell visible when it was pinned is in it.
  *  (2) A table's file is removed only when its last reference goes while the engine is open: by
  *      then a committed edit has dropped it, since the current set references every live one.
+ *  (3) The reference of being current is dropped by the epoch, once no reader can have loaded the
+ *      pointer without having pinned what it leads to. So a count that reached zero stays there.
+ *  (4) Memory and files go in the cleanup job, never on the loop, whoever lets go last.
  */
 #include <stdio.h>
 
@@ -16,6 +19,7 @@
 #define MEMTABLE_CHUNK_SIZE_MAX (256u << 10)
 #define MEMTABLE_CHUNK_SIZE_MIN (4u << 10)
 #define TABLE_NAME_SIZE 24u
+#define CLEANUP_DELAY_MS 20u /* Before what a reader still held is looked at again. */
 
 struct memtable *sources_memtable_create(const struct lsm *lsm)
 {
@@ -29,14 +33,16 @@ struct memtable *sources_memtable_create(const struct lsm *lsm)
     return memtable_create((size_t)chunk_size);
 }
 
-struct sources *sources_create(struct memtable *active, struct memtable *const *frozen,
-                               uint32_t frozen_count, struct table_set *tables)
+struct sources *sources_create(struct lsm *lsm, struct memtable *active,
+                               struct memtable *const *frozen, uint32_t frozen_count,
+                               struct table_set *tables)
 {
     struct sources *sources =
         memory_allocate(sizeof(*sources) + frozen_count * sizeof(struct memtable *));
     if (sources == NULL) {
         return NULL;
     }
+    sources->lsm = lsm;
     atomic_init(&sources->references, 1);
     sources->tables = tables;
     sources->active = active;
@@ -50,61 +56,91 @@ struct sources *sources_create(struct memtable *active, struct memtable *const *
     return sources;
 }
 
+static void memtable_item_release(struct epoch_item *item)
+{
+    memtable_destroy(container_of(item, struct memtable, item));
+}
+
+void sources_memtable_release(struct lsm *lsm, struct memtable *memtable)
+{
+    if (memtable_release(memtable)) {
+        memtable->item.release = memtable_item_release;
+        epoch_retire(&lsm->epoch, &memtable->item);
+    }
+}
+
+static void memtable_let_go(struct memtable *memtable)
+{
+    if (memtable_release(memtable)) {
+        memtable_destroy(
+            memtable); /* Readers reach it through sources alone, and these are gone. */
+    }
+}
+
+/* Nobody has it any more. In the pool. */
+static void sources_destroy(struct sources *sources)
+{
+    struct lsm *lsm = sources->lsm;
+    struct list_node garbage;
+    list_init(&garbage);
+    for (uint32_t i = 0; i < sources->frozen_count; i++) {
+        memtable_let_go(sources->frozen[i]);
+    }
+    memtable_let_go(sources->active);
+    table_set_release(sources->tables, &garbage);
+    memory_free(sources);
+    mutex_lock(&lsm->cleanup_mutex);
+    struct list_node *node = NULL;
+    while ((node = list_take_first(&garbage)) != NULL) {
+        list_append(&lsm->garbage, node);
+    }
+    mutex_unlock(&lsm->cleanup_mutex);
+}
+
+static bool sources_release(struct sources *sources)
+{
+    unsigned before = atomic_fetch_sub_explicit(&sources->references, 1, memory_order_acq_rel);
+    ASSERT(before > 0);
+    return before == 1;
+}
+
 struct sources *sources_pin(struct lsm *lsm)
 {
-    mutex_lock(&lsm->pin_mutex);
-    struct sources *sources = lsm->sources;
-    atomic_fetch_add_explicit(&sources->references, 1, memory_order_relaxed);
-    mutex_unlock(&lsm->pin_mutex);
+    unsigned slot = epoch_enter(&lsm->epoch);
+    struct sources *sources = atomic_load(&lsm->sources);
+    unsigned before = atomic_fetch_add_explicit(&sources->references, 1, memory_order_relaxed);
+    ASSERT(before > 0); /* See (3). */
+    epoch_leave(&lsm->epoch, slot);
     return sources;
 }
 
-static void garbage_take(struct lsm *lsm, struct list_node *garbage)
+static void unpinned_release(struct epoch_item *item)
 {
-    if (list_empty(garbage)) {
-        return;
-    }
-    mutex_lock(&lsm->pin_mutex);
-    struct list_node *node = NULL;
-    while ((node = list_take_first(garbage)) != NULL) {
-        list_append(&lsm->garbage, node);
-    }
-    bool submit = !lsm->cleanup_running && !lsm->cleanup_closed;
-    if (submit) {
-        lsm->cleanup_running = true;
-    }
-    mutex_unlock(&lsm->pin_mutex);
-    if (submit) {
-        env_submit(lsm->env, ENV_LANE_POOL, &lsm->cleanup_job);
-    }
+    sources_destroy(container_of(item, struct sources, item));
 }
 
 void sources_unpin(struct lsm *lsm, struct sources *sources)
 {
-    unsigned before = atomic_fetch_sub_explicit(&sources->references, 1, memory_order_acq_rel);
-    ASSERT(before > 0);
-    if (before > 1) {
-        return;
+    if (sources_release(sources)) {
+        sources->item.release = unpinned_release;
+        epoch_retire(&lsm->epoch, &sources->item);
     }
-    struct list_node garbage;
-    list_init(&garbage);
-    for (uint32_t i = 0; i < sources->frozen_count; i++) {
-        memtable_release(sources->frozen[i]);
+}
+
+static void replaced_release(struct epoch_item *item)
+{
+    struct sources *sources = container_of(item, struct sources, item);
+    if (sources_release(sources)) {
+        sources_destroy(sources);
     }
-    memtable_release(sources->active);
-    table_set_release(sources->tables, &garbage);
-    memory_free(sources);
-    garbage_take(lsm, &garbage);
 }
 
 void sources_publish_locked(struct lsm *lsm, struct sources *sources)
 {
-    mutex_lock(&lsm->pin_mutex);
-    struct sources *old = lsm->sources;
-    lsm->sources = sources;
-    mutex_unlock(&lsm->pin_mutex);
+    struct sources *old = atomic_exchange(&lsm->sources, sources);
     if (old != NULL) {
-        sources_unpin(lsm, old);
+        old->item.release = replaced_release;
+        epoch_retire(&lsm->epoch, &old->item);
     }
 }
 
@@ -123,11 +159,11 @@ enum status sources_freeze_locked(struct lsm *lsm)
             frozen[i] = old->frozen[i];
         }
         frozen[frozen_count - 1] = old->active;
-        sources = sources_create(active, frozen, frozen_count, old->tables);
+        sources = sources_create(lsm, active, frozen, frozen_count, old->tables);
     }
     memory_free(frozen);
     if (active != NULL) {
-        memtable_release(active); /* The sources hold it now. */
+        sources_memtable_release(lsm, active); /* The sources hold it now. */
     }
     if (sources == NULL) {
         return STATUS_NO_MEMORY;
@@ -149,7 +185,7 @@ enum status sources_change_locked(struct lsm *lsm, const struct table_change *ch
         return STATUS_NO_MEMORY;
     }
     struct sources *sources =
-        sources_create(old->active, old->frozen + skipped, old->frozen_count - skipped, set);
+        sources_create(lsm, old->active, old->frozen + skipped, old->frozen_count - skipped, set);
     struct list_node garbage;
     list_init(&garbage);
     table_set_release(set, &garbage); /* Last only if there was no memory for the sources. */
@@ -172,12 +208,12 @@ char *engine_table_path(const struct lsm *lsm, uint64_t file_id)
     return path;
 }
 
-void sources_cleanup(struct lsm *lsm)
+static void garbage_remove(struct lsm *lsm)
 {
     for (;;) {
-        mutex_lock(&lsm->pin_mutex);
+        mutex_lock(&lsm->cleanup_mutex);
         struct list_node *node = list_take_first(&lsm->garbage);
-        mutex_unlock(&lsm->pin_mutex);
+        mutex_unlock(&lsm->cleanup_mutex);
         if (node == NULL) {
             return;
         }
@@ -195,34 +231,111 @@ void sources_cleanup(struct lsm *lsm)
     }
 }
 
+bool sources_cleanup(struct lsm *lsm)
+{
+    bool more = epoch_collect(&lsm->epoch);
+    garbage_remove(lsm);
+    return more;
+}
+
+void sources_close(struct lsm *lsm)
+{
+    mutex_lock(&lsm->cleanup_mutex);
+    lsm->cleanup_closed = true;
+    mutex_unlock(&lsm->cleanup_mutex);
+    while (sources_cleanup(lsm)) {
+        /* Nobody reads: each round gets further. */
+    }
+    struct sources *current = atomic_exchange(&lsm->sources, NULL);
+    if (current != NULL) {
+        sources_unpin(lsm, current);
+    }
+    epoch_deinit(&lsm->epoch);
+    struct list_node *node = NULL;
+    while ((node = list_take_first(&lsm->garbage)) != NULL) { /* Live files: they stay. */
+        table_close(container_of(node, struct table, node));
+    }
+}
+
+/* Starts the job, unless it runs or has ended for good. */
+static void cleanup_start(struct lsm *lsm)
+{
+    mutex_lock(&lsm->cleanup_mutex);
+    bool submit = !lsm->cleanup_running && !lsm->cleanup_closed;
+    lsm->cleanup_again = lsm->cleanup_running;
+    lsm->cleanup_running = lsm->cleanup_running || submit;
+    mutex_unlock(&lsm->cleanup_mutex);
+    if (submit) {
+        env_submit(lsm->env, ENV_LANE_POOL, &lsm->cleanup_job);
+    }
+}
+
+static void cleanup_due(struct epoch *epoch)
+{
+    cleanup_start(container_of(epoch, struct lsm, epoch));
+}
+
 static void cleanup_run(struct env_job *job)
 {
-    sources_cleanup(container_of(job, struct lsm, cleanup_job));
+    struct lsm *lsm = container_of(job, struct lsm, cleanup_job);
+    lsm->cleanup_more = sources_cleanup(lsm);
 }
 
 static void cleanup_done(struct env_job *job, enum status status)
 {
     struct lsm *lsm = container_of(job, struct lsm, cleanup_job);
-    mutex_lock(&lsm->pin_mutex);
+    mutex_lock(&lsm->mutex);
+    mutex_lock(&lsm->cleanup_mutex);
     lsm->cleanup_running = false;
     lsm->cleanup_closed = lsm->cleanup_closed || status == STATUS_CANCELLED;
-    bool submit = !list_empty(&lsm->garbage) && !lsm->cleanup_closed;
-    if (submit) {
-        lsm->cleanup_running = true;
+    bool again = lsm->cleanup_again;
+    bool wait = lsm->cleanup_more && !again && !lsm->cleanup_closed && !lsm->stopping;
+    mutex_unlock(&lsm->cleanup_mutex);
+    if (wait && !lsm->cleanup_waiting) {
+        lsm->cleanup_waiting = true;
+        env_timer_start_ms(lsm->env, &lsm->cleanup_timer, CLEANUP_DELAY_MS);
     }
-    mutex_unlock(&lsm->pin_mutex);
-    if (submit) {
-        env_submit(lsm->env, ENV_LANE_POOL, &lsm->cleanup_job);
-        return;
+    if (again) {
+        cleanup_start(lsm);
     }
-    mutex_lock(&lsm->mutex);
     engine_pump_locked(lsm);
     mutex_unlock(&lsm->mutex);
 }
 
+static void cleanup_timer_fired(struct env_timer *timer)
+{
+    struct lsm *lsm = container_of(timer, struct lsm, cleanup_timer);
+    mutex_lock(&lsm->mutex);
+    lsm->cleanup_waiting = false;
+    if (!lsm->stopping && !lsm->cancelled) {
+        cleanup_start(lsm);
+    }
+    mutex_unlock(&lsm->mutex);
+}
+
+void sources_cleanup_stop_locked(struct lsm *lsm)
+{
+    if (lsm->cleanup_waiting) {
+        lsm->env->ops->timer_stop(lsm->env, &lsm->cleanup_timer);
+        lsm->cleanup_waiting = false;
+    }
+}
+
+void sources_cleanup_begin(struct lsm *lsm)
+{
+    mutex_lock(&lsm->cleanup_mutex);
+    lsm->cleanup_closed = false;
+    mutex_unlock(&lsm->cleanup_mutex);
+    cleanup_start(lsm); /* Replay may have retired something. */
+}
+
 void sources_cleanup_init(struct lsm *lsm)
 {
+    mutex_init(&lsm->cleanup_mutex);
     list_init(&lsm->garbage);
+    lsm->cleanup_closed = true; /* Until the engine is open: a failed open leaves no job behind. */
     lsm->cleanup_job.run = cleanup_run;
     lsm->cleanup_job.done = cleanup_done;
+    lsm->cleanup_timer.fired = cleanup_timer_fired;
+    epoch_init(&lsm->epoch, cleanup_due);
 }

@@ -32,6 +32,12 @@ static enum status merge(struct memtable *memtable, struct slice key, uint64_t t
     return memtable_merge(memtable, key, slice_make(bytes, cell_encoded_size(&cell)));
 }
 
+static void let_go(struct memtable *memtable)
+{
+    cr_assert(memtable_release(memtable));
+    memtable_destroy(memtable);
+}
+
 static struct slice entry_key(const struct model_entry *entry)
 {
     return slice_make(entry->key, entry->key_size);
@@ -140,7 +146,7 @@ Test(memtable, agrees_with_a_sorted_model, .timeout = 60)
             char key[40];
             check_walks(memtable, slice_make(key, key_draw(&prng, key)));
         }
-        memtable_release(memtable);
+        let_go(memtable);
     }
 }
 
@@ -164,7 +170,7 @@ Test(memtable, ascending_and_descending_loads_keep_order)
             status = cursor_next(&cursor.base, LSM_NOWAIT);
         }
         cr_assert_eq(status, STATUS_NOT_FOUND);
-        memtable_release(memtable);
+        let_go(memtable);
     }
 }
 
@@ -236,5 +242,5 @@ Test(memtable, readers_run_beside_the_writer, .timeout = 60)
     for (int i = 0; i < 2; i++) {
         cr_assert_eq(pthread_join(threads[i], NULL), 0);
     }
-    memtable_release(race.memtable);
+    let_go(race.memtable);
 }
