@@ -81,8 +81,8 @@ static void help_print(void)
         "  --mutant NAME      with a planted fault; --mutants prints their names\n"
         "  --caught N         exit 0 only if a seed fails, and print after how many; at most N\n"
         "  --plant NAME       something outside the seed shows: clock, address\n"
-        "  --sweep KIND       a scripted load, broken once at each point: crash, error, errors,\n"
-        "                     no-space, short, memory; all\n"
+        "  --sweep KIND       a scripted load, broken once at each point: crash, recovery,\n"
+        "                     error, errors, no-space, short, memory; all\n"
         "  --every N          only each N-th point; 1\n"
         "  --point N          only that point\n"
         "  -v, --verbose      what the engine logs, to stderr\n");

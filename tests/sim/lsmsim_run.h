@@ -34,6 +34,7 @@ void run_seed(uint64_t seed, const struct run_options *options, struct run_resul
 enum run_trouble {
     TROUBLE_NONE,
     TROUBLE_CRASH,    /* Power is lost after the n-th changing call of the disk. */
+    TROUBLE_RECOVERY, /* It is lost somewhere, then once more as what is left is opened. */
     TROUBLE_ERROR,    /* The n-th call of the disk fails with STATUS_IO. */
     TROUBLE_ERRORS,   /* So do all that follow. */
     TROUBLE_NO_SPACE, /* Nothing more fits from the n-th call on. */

@@ -30,7 +30,7 @@ start=$SECONDS
 # Other seeds than those of the sim suite.
 part seeds "$seeds" --first 100001 --seeds "$seeds"
 suite_note "$seeds seeds: $(grep -E '^[0-9]+ operations' "$RUN_SCRATCH/seeds.log"), in $((SECONDS - start)) s"
-for kind in crash error errors no-space short memory; do
+for kind in crash recovery error errors no-space short memory; do
     start=$SECONDS
     # Crashes are the dearest to miss.
     step=$every
