@@ -8,10 +8,7 @@
  * extra space, and a crash loses one step at most.
  * Invariants:
  *  (1) Of the cells of one key among the inputs, the greatest is kept, no other.
- *  (2) A tombstone or expired cell goes only at or below the floor, and only if nothing outside
- *      the merge that may hold its key has a version at or below it: no memtable, no queued
- *      record, no other table. (Arrival order is not version order: "no older run has it" is not
- *      enough.)
+ *  (2) A tombstone or expired cell goes only if the purge rule allows it: see lsm/purge.h.
  *  (3) Bottom tables are disjoint in keys: a step takes every bottom table its stretch touches.
  *  (4) Inputs stay readable until the manifest edit naming the outputs is synced.
  *  (5) What a step took is cut off its inputs in the same edit.
@@ -21,9 +18,7 @@
  */
 #include "lsm/compaction.h"
 
-#include "base/checksum.h"
 #include "base/contract.h"
-#include "base/hlc.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/engine.h"
@@ -92,99 +87,6 @@ uint64_t compaction_debt(const struct lsm *lsm, const struct table_set *set)
         }
     }
     return debt;
-}
-
-/* The purge rule, (2). */
-
-static bool is_purgeable(const struct cell *cell, struct version floor)
-{
-    if (version_compare(cell->version, floor) > 0) {
-        return false;
-    }
-    if (cell->kind == CELL_DELETE) {
-        return true;
-    }
-    return cell->kind == CELL_VALUE && cell->expiry_ms != 0 && cell->stamp <= floor.time &&
-           cell->expiry_ms <= hlc_unix_ms(floor.time);
-}
-
-static bool run_holds(const struct run *run, const struct table *table)
-{
-    for (uint32_t i = 0; i < run->table_count; i++) {
-        if (run->tables[i] == table) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool is_input(const struct compaction *compaction, const struct run *run,
-                     const struct table *table)
-{
-    for (uint32_t i = 0; i < compaction->input_count; i++) {
-        const struct run *input = compaction->inputs[i];
-        if (input == &compaction->bottom_run ? run_holds(input, table) : input->id == run->id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool sources_may_hold_older(const struct compaction *compaction,
-                                   const struct sources *sources, struct slice key,
-                                   struct version version)
-{
-    const struct memtable_record *record = NULL;
-    bool newer_too = !LSM_MUTANT(PURGE_OLDER_RUNS_ONLY);
-    if (newer_too && memtable_get(sources->active, key, &record) == STATUS_OK) {
-        return true;
-    }
-    for (uint32_t i = 0; newer_too && i < sources->frozen_count; i++) {
-        if (memtable_get(sources->frozen[i], key, &record) == STATUS_OK) {
-            return true;
-        }
-    }
-    uint64_t hash = checksum64(key, 0);
-    for (uint32_t i = 0; i < sources->tables->run_count; i++) {
-        const struct run *run = &sources->tables->runs[i];
-        const struct table *table = run_find(run, key);
-        bool asked = newer_too || run->id < compaction->inputs[0]->id;
-        if (table != NULL && asked && !is_input(compaction, run, table) &&
-            version_compare(table->properties.version_min, version) <= 0 &&
-            table_may_hold(table, key, hash)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The floor is read before the state: what is accepted later is above it, the node sees to that. */
-static bool may_purge(struct lsm *lsm, struct slice key, struct slice encoded)
-{
-    if (lsm->options.floor == NULL) {
-        return false;
-    }
-    struct cell cell;
-    if (cell_decode(encoded, &cell) != STATUS_OK) {
-        return false; /* The writer reports it. */
-    }
-    if (cell.kind != CELL_DELETE && cell.expiry_ms == 0) {
-        return false;
-    }
-    if (!is_purgeable(&cell, lsm->options.floor(lsm->options.context, key))) {
-        return false;
-    }
-    if (LSM_MUTANT(PURGE_BY_FLOOR_ALONE)) {
-        return true;
-    }
-    mutex_lock(&lsm->mutex);
-    struct version queued = wal_queued_version(&lsm->wal, key);
-    struct sources *sources = sources_pin(lsm);
-    mutex_unlock(&lsm->mutex);
-    bool older = version_compare(queued, (struct version){0}) > 0 ||
-                 sources_may_hold_older(&lsm->compaction, sources, key, cell.version);
-    sources_unpin(lsm, sources);
-    return !older;
 }
 
 /* One step: set up. */
@@ -342,7 +244,7 @@ static enum status slice_merge(struct lsm *lsm)
             return STATUS_NOT_FOUND;
         }
         taken += cursor->key.size + cursor->cell.size;
-        if (may_purge(lsm, cursor->key, cursor->cell)) {
+        if (purge_allows(lsm, cursor->key, cursor->cell)) {
             compaction->purged_count++;
             continue;
         }

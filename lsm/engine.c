@@ -35,6 +35,8 @@ void engine_fail_locked(struct lsm *lsm, enum status status, const char *what)
     }
     lsm->failed = true;
     lsm->failure = status;
+    /* What is under way may be on disk and in no memtable. */
+    purge_tail_add_locked(lsm, (struct version){0}, lsm->wal.position);
     log_error(lsm->env, "lsm.read_only", "path=%s what=%s status=%s", lsm->path, what,
               status_name(status));
     engine_notify_locked(lsm);

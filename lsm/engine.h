@@ -26,6 +26,7 @@
 #include "lsm/lsm.h"
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
+#include "lsm/purge.h"
 #include "lsm/table_set.h"
 #include "lsm/wal.h"
 
@@ -101,6 +102,7 @@ struct lsm {
 
     struct flush flush;
     struct compaction compaction;
+    struct purge purge;
     uint64_t frozen_total;    /* Memtables ever frozen, plus one. */
     uint64_t flushed_total;   /* Of those, how many are in tables. */
     uint64_t compacted_total; /* Of those, how many are in the bottom. */

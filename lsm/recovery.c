@@ -281,9 +281,21 @@ static enum status tables_load(struct lsm *lsm, struct table_set **set)
     return status;
 }
 
-static enum status record_replay(void *context, struct slice key, struct slice cell)
+struct replay {
+    struct lsm *lsm;
+    struct version version_min; /* Of all records; with none, the greatest there is. */
+};
+
+static enum status record_replay(void *context, struct slice key, struct slice encoded)
 {
-    struct lsm *lsm = context;
+    struct replay *replay = context;
+    struct lsm *lsm = replay->lsm;
+    struct cell cell;
+    enum status decoded = cell_decode(encoded, &cell);
+    ASSERT(decoded == STATUS_OK); /* wal_recover() has looked. */
+    if (version_compare(cell.version, replay->version_min) < 0) {
+        replay->version_min = cell.version;
+    }
     const struct memtable *active = lsm->sources->active;
     if (atomic_load_explicit(&active->size, memory_order_relaxed) >= lsm->options.memtable_size) {
         enum status status = sources_freeze_locked(lsm);
@@ -291,7 +303,7 @@ static enum status record_replay(void *context, struct slice key, struct slice c
             return status;
         }
     }
-    return commit_merge_locked(lsm, key, cell);
+    return commit_merge_locked(lsm, key, encoded);
 }
 
 /* The segments found, without their files: they are only removed once their records are in
@@ -332,6 +344,7 @@ static enum status log_replay(struct lsm *lsm)
             .start_position = state->segments[i].start_position,
         };
     }
+    struct replay replay = {.lsm = lsm, .version_min = {UINT64_MAX, UINT32_MAX, UINT32_MAX}};
     struct wal_recovery recovery = {
         .env = lsm->env,
         .folder = lsm->path,
@@ -339,7 +352,7 @@ static enum status log_replay(struct lsm *lsm)
         .segment_count = state->segment_count,
         .replay_position = state->replay_position,
         .record = record_replay,
-        .context = lsm,
+        .context = &replay,
     };
     lsm->applied_position = state->replay_position; /* For memtables frozen on the way. */
     enum status status = wal_recover(&recovery);
@@ -356,6 +369,7 @@ static enum status log_replay(struct lsm *lsm)
         log_info(lsm->env, "lsm.replayed", "path=%s records=%llu position=%llu", lsm->path,
                  (unsigned long long)recovery.record_count,
                  (unsigned long long)recovery.end_position);
+        purge_tail_add_locked(lsm, replay.version_min, recovery.end_position);
         status = sources_freeze_locked(lsm); /* To tables soon: the log is dropped with it. */
     }
     memory_free(segments);

@@ -171,6 +171,7 @@ enum status sources_freeze_locked(struct lsm *lsm)
     old->active->replay_position = lsm->applied_position;
     active->log_start = lsm->applied_position;
     lsm->frozen_total++;
+    purge_note_freeze_locked(lsm);
     sources_publish_locked(lsm, sources);
     return STATUS_OK;
 }

@@ -311,6 +311,7 @@ static struct wal_group *group_add(struct wal *wal)
     group->start_position = wal->position;
     group->end_position = wal->position;
     group->record_count = 0;
+    group->buffered = false;
     group->sync = false;
     group->idle = false;
     buffer_clear(&group->bytes);
@@ -369,6 +370,17 @@ static struct wal_queued *queued_allocate(struct wal_group *group, uint32_t coun
     return arena_allocate(&group->arena, count * sizeof(struct wal_queued));
 }
 
+static void buffered_note(struct wal_group *group, const struct lsm_write *write)
+{
+    for (uint32_t i = 0; i < write->record_count; i++) {
+        struct version version = write->records[i].cell.version;
+        if (!group->buffered || version_compare(version, group->buffered_version_min) < 0) {
+            group->buffered_version_min = version;
+            group->buffered = true;
+        }
+    }
+}
+
 enum status wal_append(struct wal *wal, struct lsm_write *write, uint64_t size)
 {
     ASSERT(write->durability != LSM_NONE || size == 0);
@@ -405,6 +417,9 @@ enum status wal_append(struct wal *wal, struct lsm_write *write, uint64_t size)
             buffer_commit(&group->bytes, record_size);
         }
         group->record_count += write->record_count;
+        if (write->durability == LSM_BUFFERED) {
+            buffered_note(group, write);
+        }
     }
     group->sync = group->sync || write->durability == LSM_SYNCED;
     group->end_position += size;
@@ -619,4 +634,28 @@ struct version wal_queued_version(const struct wal *wal, struct slice key)
         }
     }
     return greatest;
+}
+
+static void buffered_min_take(const struct wal_group *group, bool *any, struct version *version_min)
+{
+    if (group->buffered &&
+        (!*any || version_compare(group->buffered_version_min, *version_min) < 0)) {
+        *version_min = group->buffered_version_min;
+        *any = true;
+    }
+}
+
+bool wal_buffered_version_min(const struct wal *wal, struct version *version_min)
+{
+    if (wal->env == NULL) {
+        return false; /* Not begun: a recovery reads the old log still. */
+    }
+    bool any = false;
+    if (wal->in_flight != NULL) {
+        buffered_min_take(wal->in_flight, &any, version_min);
+    }
+    list_for_each (node, following, &wal->filling) {
+        buffered_min_take(container_of(node, struct wal_group, node), &any, version_min);
+    }
+    return any;
 }

@@ -104,6 +104,8 @@ struct wal_group {
     uint64_t start_position;
     uint64_t end_position;
     uint32_t record_count;
+    bool buffered; /* Some of its records are of buffered writes. */
+    struct version buffered_version_min;
     bool sync;
     bool idle; /* No records: syncs what is unsynced, then writes a watermark. */
     struct list_node node;
@@ -160,6 +162,8 @@ struct wal_group *wal_take_done(struct wal *wal);
 void wal_group_retire(struct wal *wal, struct wal_group *group);
 /* Moves every write not yet answered to `writes`, in order, and forgets their records. */
 void wal_take_writes(struct wal *wal, struct list_node *writes);
+/* The least version among queued records of buffered writes; false if there is none. */
+bool wal_buffered_version_min(const struct wal *wal, struct version *version_min);
 /* Of synced writes that are accepted and not yet retired; zero if none. */
 struct version wal_queued_version(const struct wal *wal, struct slice key);
 

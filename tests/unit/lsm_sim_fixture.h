@@ -130,10 +130,12 @@ struct sim_put {
     const char *key;
     size_t size; /* SIM_DELETE: a tombstone. */
     enum lsm_durability durability;
+    uint64_t time; /* Of its version; 0: greater than all before it. */
     enum status status;
 };
 
 #define SIM_DELETE SIZE_MAX
+#define SIM_TIME_FIRST 1000u /* Of versions that are not given. */
 
 static inline void sim_put_call(void *context)
 {
@@ -141,7 +143,8 @@ static inline void sim_put_call(void *context)
     bool deletes = put->size == SIM_DELETE;
     struct lsm_record record = {
         .key = slice_text(put->key),
-        .cell = {.version = {.time = sim.write_count + 1, .node = 1},
+        .cell = {.version = {.time = put->time != 0 ? put->time : SIM_TIME_FIRST + sim.write_count,
+                             .node = 1},
                  .kind = deletes ? CELL_DELETE : CELL_VALUE,
                  .value = slice_make(sim_bytes, deletes ? 0 : put->size)},
     };
