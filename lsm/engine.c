@@ -181,6 +181,7 @@ void engine_pump_locked(struct lsm *lsm)
         return;
     }
     commit_pump_locked(lsm);
+    budget_set(&lsm->budget, BUDGET_LOG, lsm->wal.queue_size);
     if (!lsm->failed && !lsm->stopping) {
         flush_pump_locked(lsm);
         compaction_pump_locked(lsm);

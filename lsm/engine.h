@@ -20,6 +20,8 @@
 
 #include "base/env.h"
 #include "base/mutex.h"
+#include "lsm/budget.h"
+#include "lsm/cache.h"
 #include "lsm/compaction.h"
 #include "lsm/epoch.h"
 #include "lsm/flush.h"
@@ -74,7 +76,8 @@ struct read_counters {
     _Atomic uint64_t filter_skip_count;
     _Atomic uint64_t filter_false_count;
     _Atomic uint64_t would_block_count;
-    uint64_t reserved[3]; /* A cache line each. */
+    _Atomic uint64_t cache_hit_count;
+    uint64_t reserved[2]; /* A cache line each. */
 };
 STATIC_ASSERT(sizeof(struct read_counters) == EPOCH_LINE_SIZE, "counters lie in lines");
 
@@ -87,6 +90,8 @@ struct lsm {
     struct read_counters reads[EPOCH_ENTRY_COUNT];
 
     struct epoch epoch;
+    struct budget budget;
+    struct cache cache;                /* Of the blocks of all tables. */
     _Atomic(struct sources *) sources; /* Changed under the write lock alone. */
 
     struct mutex mutex; /* Guards all down to cleanup_mutex. */

@@ -83,6 +83,9 @@ static enum status table_look(struct lookup *lookup, const struct table *table,
     struct buffer *into = found->in == lookup->buffers[0] ? lookup->buffers[1] : lookup->buffers[0];
     struct cell cell;
     enum status status = table_get(table, &probe, lookup->wait, into, &cell);
+    if (probe.cached) {
+        count(&counters->cache_hit_count, shared);
+    }
     if (status == STATUS_NOT_FOUND) {
         count(&counters->table_count, shared);
         count(&counters->filter_false_count, shared);

@@ -7,13 +7,13 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/engine.h"
+#include "lsm/table_writer.h"
 
 #define DEFAULT_MEMORY_SIZE (512ull << 20)
 #define DEFAULT_WAL_SEGMENT_SIZE (16ull << 20)
 #define DEFAULT_WAL_BUFFER_SIZE (32ull << 20)
 #define DEFAULT_SLICE_SIZE (8ull << 20)
 #define DEFAULT_TABLE_SIZE_MAX (64ull << 20)
-#define DEFAULT_BLOCK_SIZE (4u << 10)
 #define DEFAULT_BLOOM_BITS_PER_KEY 10u
 #define MEMTABLE_SHARE 8u
 #define MEMTABLE_SIZE_MIN (16u << 10)
@@ -39,7 +39,7 @@ static void options_complete(struct lsm_options *options)
     options->slice_size = or_default(options->slice_size, DEFAULT_SLICE_SIZE);
     options->table_size_max = or_default(options->table_size_max, DEFAULT_TABLE_SIZE_MAX);
     if (options->block_size == 0) {
-        options->block_size = DEFAULT_BLOCK_SIZE;
+        options->block_size = TABLE_BLOCK_SIZE_DEFAULT;
     }
     if (options->bloom_bits_per_key == 0) {
         options->bloom_bits_per_key = DEFAULT_BLOOM_BITS_PER_KEY;
@@ -62,6 +62,8 @@ enum status lsm_open(struct env *env, const struct lsm_options *options, struct 
     made->flushed_total = 1;
     made->retry_told = true;
     mutex_init(&made->mutex);
+    budget_init(&made->budget, made->options.memory_size);
+    cache_init(&made->cache, &made->budget, &made->epoch);
     engine_init_jobs(made);
     made->path = memory_copy_string(options->path);
     made->options.path = made->path;
@@ -131,6 +133,7 @@ void lsm_close(struct lsm *lsm)
     flush_abandon(lsm);
     compaction_abandon(lsm);
     sources_close(lsm);
+    cache_deinit(&lsm->cache);
     wal_segment_destroy(lsm->prepare.segment);
     wal_deinit(&lsm->wal);
     manifest_close(&lsm->manifest);
@@ -239,5 +242,11 @@ void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
         stats->filter_skip_count += counter_value(&reads->filter_skip_count);
         stats->filter_false_count += counter_value(&reads->filter_false_count);
         stats->would_block_count += counter_value(&reads->would_block_count);
+        stats->cache_hit_count += counter_value(&reads->cache_hit_count);
     }
+    stats->cache_miss_count = counter_value(&lsm->cache.time);
+    stats->cache_insert_count = counter_value(&lsm->cache.insert_count);
+    stats->cache_evict_count = counter_value(&lsm->cache.evict_count);
+    stats->cache_size = budget_used(&lsm->budget, BUDGET_CACHE);
+    stats->table_memory_size = budget_used(&lsm->budget, BUDGET_TABLES);
 }

@@ -44,7 +44,7 @@ struct lsm_options {
     uint64_t wal_buffer_size;    /* Unsynced bytes before OVERLOADED; 32 MiB. */
     uint64_t slice_size;         /* Input bytes of one compaction job; 8 MiB. */
     uint64_t table_size_max;     /* Bottom tables are cut at this; 64 MiB. */
-    uint32_t block_size;         /* 4 KiB */
+    uint32_t block_size;         /* 4 KiB, less what makes it fill a page in memory. */
     uint32_t bloom_bits_per_key; /* 10 */
     /*
      * The greatest version at or below which a tombstone or expired cell of `key` may be forgotten
@@ -187,6 +187,12 @@ struct lsm_stats {
     uint64_t get_table_count;   /* Tables a get read a block of. */
     uint64_t filter_skip_count; /* Tables a filter spared. */
     uint64_t filter_false_count;
+    uint64_t cache_hit_count;    /* Gets in a table whose block was in memory. */
+    uint64_t cache_miss_count;   /* Gets and seeks that read a block. */
+    uint64_t cache_insert_count; /* Of those, how many were let in. */
+    uint64_t cache_evict_count;
+    uint64_t cache_size;        /* Bytes of cached blocks. */
+    uint64_t table_memory_size; /* Bytes of indexes and filters. */
     uint64_t would_block_count;
     uint64_t overloaded_count;
     uint64_t purged_count;

@@ -213,11 +213,14 @@ static enum status table_load(struct lsm *lsm, const struct manifest_table *list
         status = STATUS_CORRUPT;
     }
     memory_free(path);
-    if (status == STATUS_OK &&
-        version_compare(listed->properties.version_max, lsm->stats.version_max) > 0) {
+    if (status != STATUS_OK) {
+        return status;
+    }
+    table_use_cache(*table, &lsm->cache);
+    if (version_compare(listed->properties.version_max, lsm->stats.version_max) > 0) {
         lsm->stats.version_max = listed->properties.version_max;
     }
-    return status;
+    return STATUS_OK;
 }
 
 /* Of tables that are open, in the order of the manifest's. */

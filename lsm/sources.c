@@ -135,8 +135,19 @@ static void replaced_release(struct epoch_item *item)
     }
 }
 
+/* The active memtable counts as large as it may get: the cache gives way before it has grown. */
+static void memtables_account(struct lsm *lsm, const struct sources *sources)
+{
+    uint64_t size = lsm->options.memtable_size;
+    for (uint32_t i = 0; i < sources->frozen_count; i++) {
+        size += atomic_load_explicit(&sources->frozen[i]->size, memory_order_relaxed);
+    }
+    budget_set(&lsm->budget, BUDGET_MEMTABLES, size);
+}
+
 void sources_publish_locked(struct lsm *lsm, struct sources *sources)
 {
+    memtables_account(lsm, sources);
     struct sources *old = atomic_exchange(&lsm->sources, sources);
     if (old != NULL) {
         old->item.release = replaced_release;
@@ -234,6 +245,7 @@ static void garbage_remove(struct lsm *lsm)
 
 bool sources_cleanup(struct lsm *lsm)
 {
+    cache_trim(&lsm->cache);
     bool more = epoch_collect(&lsm->epoch);
     garbage_remove(lsm);
     return more;

@@ -7,7 +7,7 @@
  *      one block alone can hold a key.
  *  (2) Data blocks and filters tile the file up to the index, and the other parts tile the rest:
  *      every byte is under some checksum, and open fails where one is left over.
- *  (3) After table_open nothing here is written but `references`.
+ *  (3) After table_open and table_use_cache nothing here is written but `references` and slots.
  */
 #include "lsm/table.h"
 
@@ -18,6 +18,10 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/table_format.h"
+
+/* A cursor that goes through more blocks than this from one seek on is a scan, which must not push
+ * what is read again and again out of the cache. */
+#define CURSOR_STREAK_CACHED 4u
 
 struct table_fence {
     uint64_t offset;     /* Of the sealed block in the file. */
@@ -452,10 +456,27 @@ enum status table_open(struct env *env, const char *path, uint64_t file_id,
     return STATUS_OK;
 }
 
+void table_use_cache(struct table *table, struct cache *cache)
+{
+    ASSERT(table->cache == NULL);
+    table->slots = memory_allocate_zeroed(table->block_count, sizeof(*table->slots));
+    if (table->slots == NULL) {
+        return;
+    }
+    table->memory_size += (uint64_t)table->block_count * sizeof(*table->slots);
+    table->cache = cache;
+    budget_take(cache->budget, BUDGET_TABLES, table->memory_size);
+}
+
 void table_close(struct table *table)
 {
     if (table == NULL) {
         return;
+    }
+    if (table->cache != NULL) {
+        cache_forget(table->cache, table->slots, table->block_count);
+        budget_give(table->cache->budget, BUDGET_TABLES, table->memory_size);
+        memory_free(table->slots);
     }
     if (table->file != NULL) {
         table->env->ops->file_close(table->file);
@@ -550,9 +571,14 @@ static bool fence_search(const struct table *table, struct slice key, uint32_t *
 bool table_locate(const struct table *table, struct table_probe *probe)
 {
     ASSERT(table != NULL);
-    return slice_compare(probe->key, table->properties.key_min) >= 0 &&
-           slice_compare(probe->key, table->properties.key_max) <= 0 &&
-           fence_search(table, probe->key, &probe->block_index);
+    bool inside = slice_compare(probe->key, table->properties.key_min) >= 0 &&
+                  slice_compare(probe->key, table->properties.key_max) <= 0 &&
+                  fence_search(table, probe->key, &probe->block_index);
+    if (inside && table->slots != NULL) {
+        __builtin_prefetch(
+            &table->slots[probe->block_index]); /* Comes while the filter is asked. */
+    }
+    return inside;
 }
 
 bool table_filter_passes(const struct table *table, const struct table_probe *probe)
@@ -586,23 +612,65 @@ static struct table_handle fence_handle(const struct table *table, uint32_t bloc
     return (struct table_handle){.offset = fence->offset, .size = fence->size};
 }
 
-enum status table_get(const struct table *table, const struct table_probe *probe,
-                      enum lsm_wait wait, struct buffer *scratch, struct cell *cell)
+/* From a cached block; the cell is copied, since the block may go when the caller leaves. */
+static enum status cached_get(const struct cache_entry *entry, const struct table_probe *probe,
+                              struct buffer *scratch, struct cell *cell)
+{
+    struct slice bytes;
+    enum status status = block_get(cache_entry_data(entry), probe->key, probe->hash, &bytes);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    buffer_clear(scratch);
+    buffer_append_slice(scratch, bytes);
+    status = buffer_status(scratch);
+    return status == STATUS_OK ? cell_decode(buffer_slice(scratch), cell) : status;
+}
+
+/* From the block just read into `scratch`, which goes into the cache if it is worth it. */
+static enum status sealed_get(const struct table *table, const struct table_probe *probe,
+                              struct block_place place, struct buffer *scratch, struct cell *cell)
+{
+    struct slice bytes;
+    enum status status = STATUS_OK;
+    struct cache_slot *slot = table->cache != NULL ? &table->slots[probe->block_index] : NULL;
+    if (slot != NULL &&
+        cache_wants(table->cache, slot, block_sealed_raw_size(buffer_slice(scratch)))) {
+        struct slice raw;
+        status = block_unseal(scratch, place, &raw);
+        if (status == STATUS_OK) {
+            cache_insert(table->cache, slot, raw);
+            status = block_get(raw, probe->key, probe->hash, &bytes);
+        }
+    } else {
+        status = block_get_sealed(scratch, place, probe->key, probe->hash, &bytes);
+    }
+    return status == STATUS_OK ? cell_decode(bytes, cell) : status;
+}
+
+enum status table_get(const struct table *table, struct table_probe *probe, enum lsm_wait wait,
+                      struct buffer *scratch, struct cell *cell)
 {
     ASSERT(table != NULL);
     ASSERT(scratch != NULL);
     ASSERT(probe->block_index < table->block_count);
-    struct table_handle handle = fence_handle(table, probe->block_index);
-    enum status status = table_read_sealed(table, handle, wait, scratch);
-    if (status != STATUS_OK) {
-        return status;
+    const struct cache_entry *entry =
+        table->cache != NULL ? cache_find(&table->slots[probe->block_index]) : NULL;
+    probe->cached = entry != NULL;
+    enum status status = STATUS_OK;
+    if (entry != NULL) {
+        status = cached_get(entry, probe, scratch, cell);
+    } else {
+        struct table_handle handle = fence_handle(table, probe->block_index);
+        status = table_read_sealed(table, handle, wait, scratch);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        status = sealed_get(table, probe, table_place(table, handle), scratch, cell);
     }
-    struct slice bytes;
-    status = block_get_sealed(scratch, table_place(table, handle), probe->key, probe->hash, &bytes);
-    if (status == STATUS_OK) {
-        status = cell_decode(bytes, cell);
-    }
-    return status == STATUS_CORRUPT ? table_damaged(table, handle.offset, "block") : status;
+    return status == STATUS_CORRUPT
+               ? table_damaged(table, fence_handle(table, probe->block_index).offset, "block")
+               : status;
 }
 
 enum status table_verify(const struct table *table)
@@ -636,21 +704,49 @@ static struct table_cursor *cursor_of(struct cursor *cursor)
     return container_of(cursor, struct table_cursor, base);
 }
 
+/* Copies the block the cursor wants from the cache; false if it is not there. */
+static bool cursor_load_cached(struct table_cursor *cursor, struct slice *raw)
+{
+    const struct table *table = cursor->table;
+    if (table->cache == NULL) {
+        return false;
+    }
+    unsigned inside = epoch_enter(table->cache->epoch);
+    const struct cache_entry *entry = cache_find(&table->slots[cursor->block_index]);
+    if (entry != NULL) {
+        buffer_clear(&cursor->scratch);
+        buffer_append_slice(&cursor->scratch, cache_entry_data(entry));
+        *raw = buffer_slice(&cursor->scratch);
+    }
+    epoch_leave(table->cache->epoch, inside);
+    return entry != NULL && buffer_status(&cursor->scratch) == STATUS_OK;
+}
+
 /* Makes the block the cursor wants the one in its scratch. */
 static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
 {
     if (cursor->loaded) {
         return STATUS_OK;
     }
-    struct table_handle handle = fence_handle(cursor->table, cursor->block_index);
+    const struct table *table = cursor->table;
+    struct table_handle handle = fence_handle(table, cursor->block_index);
     struct slice raw;
-    enum status status = table_read_block(cursor->table, handle, wait, &cursor->scratch, &raw);
-    if (status != STATUS_OK) {
-        return status;
+    enum status status = STATUS_OK;
+    if (!cursor_load_cached(cursor, &raw)) {
+        status = table_read_block(table, handle, wait, &cursor->scratch, &raw);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        struct cache_slot *slot = table->cache != NULL ? &table->slots[cursor->block_index] : NULL;
+        if (slot != NULL && cursor->streak < CURSOR_STREAK_CACHED &&
+            cache_wants(table->cache, slot, raw.size)) {
+            cache_insert(table->cache, slot, raw);
+        }
     }
+    cursor->streak++;
     status = block_cursor_reset(&cursor->block, raw);
     if (status != STATUS_OK) {
-        return table_damaged(cursor->table, handle.offset, "block content");
+        return table_damaged(table, handle.offset, "block content");
     }
     cursor->loaded = true;
     return STATUS_OK;
@@ -720,6 +816,7 @@ static enum status table_cursor_seek(struct cursor *base, struct slice bound, en
     uint32_t block_index = 0;
     bool inside = bound.size > 0 && fence_search(cursor->table, bound, &block_index);
     cursor_aim(cursor, block_index);
+    cursor->streak = 0;
     enum status status = cursor_load(cursor, wait);
     if (status != STATUS_OK) {
         return status;
@@ -744,6 +841,7 @@ static enum status table_cursor_seek_before(struct cursor *base, struct slice bo
         return STATUS_NOT_FOUND;
     }
     cursor_aim(cursor, block_index);
+    cursor->streak = 0;
     enum status status = cursor_load(cursor, wait);
     if (status != STATUS_OK) {
         return status;

@@ -24,6 +24,7 @@
 #include "base/list.h"
 #include "lsm/block.h"
 #include "lsm/bloom.h"
+#include "lsm/cache.h"
 #include "lsm/cursor.h"
 
 #define TABLE_FORMAT_VERSION 2 /* 1: without tags; still read. */
@@ -71,6 +72,8 @@ struct table {
     uint32_t block_count;
     struct table_filter *filters; /* Each over a run of blocks, in order. */
     uint32_t filter_count;        /* 0: no filters. */
+    struct cache *cache;          /* NULL: blocks are read each time. */
+    struct cache_slot *slots;     /* One per block. */
 };
 
 /*
@@ -83,6 +86,9 @@ struct table {
  */
 MUST_USE enum status table_open(struct env *env, const char *path, uint64_t file_id,
                                 const struct table_properties *expected, struct table **table);
+/* Blocks that gets and seeks read may stay in `cache`, and what the table keeps in memory counts in
+ * its budget. Before the table is shared; once. Without memory for it the table goes uncached. */
+void table_use_cache(struct table *table, struct cache *cache);
 void table_close(struct table *table); /* Harmless on NULL. */
 void table_acquire(struct table *table);
 /* True if that was the last reference: close it. */
@@ -96,6 +102,7 @@ struct table_probe {
     struct slice key;
     uint64_t hash;        /* checksum64(key, 0) */
     uint32_t block_index; /* Set by table_locate(): of the one block that may hold the key. */
+    bool cached;          /* Set by table_get(): the block was in the cache. */
 };
 /* False if the key lies outside the table's bounds. */
 bool table_locate(const struct table *table, struct table_probe *probe);
@@ -106,12 +113,13 @@ bool table_may_hold(const struct table *table, struct slice key, uint64_t key_ha
 
 /*
  * The cell of a located key, without asking the filter. *cell borrows from `scratch`, whose old
- * content goes; a scratch used again makes no allocation.
+ * content goes; a scratch used again makes no allocation. If the table uses a cache, the caller is
+ * inside its epoch.
  * STATUS_NOT_FOUND    not in this table.
  * STATUS_WOULD_BLOCK  only with LSM_NOWAIT.
  * STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY
  */
-MUST_USE enum status table_get(const struct table *table, const struct table_probe *probe,
+MUST_USE enum status table_get(const struct table *table, struct table_probe *probe,
                                enum lsm_wait wait, struct buffer *scratch, struct cell *cell);
 
 /* Reads the whole file and compares its checksum with properties.file_checksum, which must be
@@ -125,6 +133,7 @@ struct table_cursor {
     const struct table *table;
     uint32_t block_index;  /* Of the block it stands in, or is on its way to. */
     bool loaded;           /* Its bytes are in scratch; false while a step waits for them. */
+    uint32_t streak;       /* Blocks it went through since the last seek. */
     struct buffer scratch; /* The block as read, and decompressed. */
     struct block_cursor block;
 };

@@ -68,6 +68,7 @@ static enum status writer_end(struct lsm *lsm, struct table_output *output)
     if (status != STATUS_OK) {
         return status;
     }
+    table_use_cache(table, &lsm->cache);
     table_writer_close(output->writer);
     output->writer = NULL;
     output->size += table->properties.file_size;

@@ -15,7 +15,6 @@
 #include "base/memory.h"
 #include "lsm/table_format.h"
 
-#define BLOCK_SIZE_DEFAULT 4096u
 /* Most bytes an entry takes beside its key and cell: three sizes of 32 bits. */
 #define ENTRY_HEADER_SIZE_MAX 15u
 
@@ -58,7 +57,7 @@ enum status table_writer_open(struct env *env, const char *path,
     result->env = env;
     result->options = *options;
     if (result->options.block_size == 0) {
-        result->options.block_size = BLOCK_SIZE_DEFAULT;
+        result->options.block_size = TABLE_BLOCK_SIZE_DEFAULT;
     }
     ASSERT(result->options.block_size >= TABLE_BLOCK_SIZE_MIN);
     ASSERT(result->options.block_size <= TABLE_BLOCK_SIZE_MAX);

@@ -19,6 +19,8 @@
 #include "lsm/table.h"
 
 #define TABLE_BLOCK_SIZE_MIN 512u
+/* A cached block and the cache's header fill a page. */
+#define TABLE_BLOCK_SIZE_DEFAULT (4096u - CACHE_ENTRY_HEADER_SIZE)
 #define TABLE_BLOCK_SIZE_MAX (1u << 20)
 /* Bytes of a sealed index part: small enough to be cached one by one. */
 #define TABLE_INDEX_PART_SIZE 4096u
@@ -28,7 +30,7 @@
 struct table_writer;
 
 struct table_writer_options {
-    uint32_t block_size;         /* Raw bytes aimed at; 0: 4 KiB. */
+    uint32_t block_size;         /* Raw bytes aimed at; 0: the default. */
     uint32_t bloom_bits_per_key; /* 0: no filters. */
     bool compress;               /* lz4, for blocks where it pays. */
     uint64_t nonce;              /* 0: drawn from the env. Anything else is for golden files. */

@@ -332,6 +332,72 @@ Test(table, keys_with_a_long_common_prefix_are_told_apart, .timeout = 120)
     }
 }
 
+static struct buffer file_load(const char *path)
+{
+    struct buffer bytes = {0};
+    FILE *file = fopen(path, "rb");
+    cr_assert_not_null(file, "%s", path);
+    uint8_t piece[4096];
+    size_t got;
+    while ((got = fread(piece, 1, sizeof(piece), file)) > 0) {
+        buffer_append(&bytes, piece, got);
+    }
+    fclose(file);
+    return bytes;
+}
+
+static void file_store(const char *path, struct slice bytes)
+{
+    FILE *file = fopen(path, "wb");
+    cr_assert_not_null(file);
+    cr_assert_eq(fwrite(bytes.data, 1, bytes.size, file), bytes.size);
+    cr_assert_eq(fclose(file), 0);
+}
+
+/* Gets and walks agree with the list whatever the cache holds; and what it holds is not read: the
+ * second round goes over a file of zeros. */
+Test(table, blocks_stay_in_the_cache_and_are_not_read_again, .timeout = 120)
+{
+    static const uint64_t budgets[] = {64u << 20, 64u << 10, 1};
+    for (uint64_t round = 0; round < 3; round++) {
+        struct fixture fixture;
+        fixture_open(&fixture, 30 + round);
+        entries_draw(&fixture, 3000, 120);
+        table_write(&fixture, &(struct table_writer_options){.bloom_bits_per_key = 10,
+                                                             .compress = round == 0});
+        struct epoch epoch;
+        struct budget budget;
+        struct cache cache;
+        epoch_init(&epoch, NULL);
+        budget_init(&budget, budgets[round]);
+        cache_init(&cache, &budget, &epoch);
+        struct table *table;
+        cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK);
+        table_use_cache(table, &cache);
+        cr_assert_eq(budget_used(&budget, BUDGET_TABLES), table->memory_size);
+        unsigned inside = epoch_enter(&epoch);
+        assert_gets(&fixture, table);
+        assert_walks(&fixture, table);
+        if (round == 0) {
+            struct buffer zeros = file_load(fixture.path);
+            memset(zeros.data, 0, zeros.size);
+            file_store(fixture.path, buffer_slice(&zeros));
+            buffer_deinit(&zeros);
+            cr_assert_eq(cache.insert_count, table->block_count);
+            assert_gets(&fixture, table);
+            assert_walks(&fixture, table);
+        }
+        epoch_leave(&epoch, inside);
+        cr_assert_leq(budget_used(&budget, BUDGET_CACHE), budget_cache_room(&budget));
+        table_close(table);
+        cr_assert_eq(budget_used(&budget, BUDGET_CACHE), 0);
+        cr_assert_eq(budget_used(&budget, BUDGET_TABLES), 0);
+        cache_deinit(&cache);
+        epoch_deinit(&epoch);
+        fixture_close(&fixture);
+    }
+}
+
 Test(table, properties_tell_the_bounds_of_what_is_inside)
 {
     struct fixture fixture;
@@ -461,28 +527,6 @@ Test(table, a_get_with_a_used_scratch_allocates_nothing)
 }
 
 /* What was read from a file, and may be written back changed. */
-static struct buffer file_load(const char *path)
-{
-    struct buffer bytes = {0};
-    FILE *file = fopen(path, "rb");
-    cr_assert_not_null(file, "%s", path);
-    uint8_t piece[4096];
-    size_t got;
-    while ((got = fread(piece, 1, sizeof(piece), file)) > 0) {
-        buffer_append(&bytes, piece, got);
-    }
-    fclose(file);
-    return bytes;
-}
-
-static void file_store(const char *path, struct slice bytes)
-{
-    FILE *file = fopen(path, "wb");
-    cr_assert_not_null(file);
-    cr_assert_eq(fwrite(bytes.data, 1, bytes.size, file), bytes.size);
-    cr_assert_eq(fclose(file), 0);
-}
-
 /* Opens a damaged table without what the manifest knows, and asks it everything it answers.
  * Returns how many answers were STATUS_CORRUPT; a wrong one fails the test. */
 static uint32_t ask_damaged(struct fixture *fixture)

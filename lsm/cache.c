@@ -1,0 +1,229 @@
+/*
+ * lsm/cache.c -- a ring of entries, a hand that goes round it, and slots that point into it.
+ *
+ * Invariants:
+ *  (1) A slot holds an address if and only if that entry is in the ring; both change under the
+ *      mutex. Marks of misses are made without it, and never replace an address.
+ *  (2) An evicted entry is freed through the epoch, so a reader that found it may go on.
+ *  (3) An insert takes at most SWEEP_STEPS steps of the hand. If all entries it passes were used
+ *      since, the next one goes nevertheless: a bounded wait is worth more than the best choice.
+ */
+#include "lsm/cache.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+#define SWEEP_STEPS 32u
+#define EVICTED_BATCH 64u /* So many go to the epoch at once: each retirement may cost a job. */
+#define LOCKED_BATCH 64u  /* Entries evicted or forgotten before the mutex is let go. */
+#define ENTRY_SHARE_MIN \
+    8u /* What takes more than such a part would cost many others their place. */
+#define CLASSES_PER_DOUBLING_LOG2 2u
+
+STATIC_ASSERT(offsetof(struct cache_entry, data) == CACHE_ENTRY_HEADER_SIZE, "a header's size");
+
+/* What the heap really takes for `size` bytes: allocators keep four sizes for each power of two. */
+static uint64_t heap_size(uint64_t size)
+{
+    unsigned log2 = 63u - (unsigned)__builtin_clzll((size - 1) | 64u);
+    uint64_t step = UINT64_C(1) << (log2 - CLASSES_PER_DOUBLING_LOG2);
+    return (size + step - 1) & ~(step - 1);
+}
+
+static uint64_t entry_cost(size_t data_size)
+{
+    return heap_size(CACHE_ENTRY_HEADER_SIZE + data_size);
+}
+
+static struct cache_entry *slot_entry(uint64_t word)
+{
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): what the slot holds unless it is odd. */
+    return (word & 1) != 0 ? NULL : (struct cache_entry *)(uintptr_t)word;
+}
+
+static uint64_t cache_size(const struct cache *cache)
+{
+    return budget_used(cache->budget, BUDGET_CACHE);
+}
+
+void cache_init(struct cache *cache, struct budget *budget, struct epoch *epoch)
+{
+    ASSERT(cache != NULL);
+    *cache = (struct cache){.budget = budget, .epoch = epoch};
+    mutex_init(&cache->mutex);
+    list_init(&cache->ring);
+    list_init(&cache->evicted);
+}
+
+static void batch_free(struct list_node *batch)
+{
+    struct list_node *node = NULL;
+    while ((node = list_take_first(batch)) != NULL) {
+        memory_free(container_of(node, struct cache_entry, node));
+    }
+}
+
+void cache_deinit(struct cache *cache)
+{
+    ASSERT(list_empty(&cache->ring));
+    batch_free(&cache->evicted);
+    mutex_deinit(&cache->mutex);
+}
+
+/* The item is that of one entry; the others of its batch hang on its node as a ring of their own.
+ */
+static void batch_release(struct epoch_item *item)
+{
+    struct cache_entry *first = container_of(item, struct cache_entry, item);
+    batch_free(&first->node);
+    memory_free(first);
+}
+
+static void evicted_retire_locked(struct cache *cache)
+{
+    struct list_node *node = list_take_first(&cache->evicted);
+    ASSERT(node != NULL);
+    struct cache_entry *first = container_of(node, struct cache_entry, node);
+    list_init(&first->node);
+    while ((node = list_take_first(&cache->evicted)) != NULL) {
+        list_append(&first->node, node);
+    }
+    cache->evicted_count = 0;
+    first->item.release = batch_release;
+    epoch_retire(cache->epoch, &first->item);
+}
+
+static void entry_unlink_locked(struct cache *cache, struct cache_entry *entry)
+{
+    list_remove(&entry->node);
+    atomic_store(&entry->slot->word, 0);
+    budget_give(cache->budget, BUDGET_CACHE, entry_cost(entry->size));
+    atomic_fetch_sub_explicit(&cache->entry_count, 1, memory_order_relaxed);
+}
+
+/* One entry, chosen by the hand; the ring is not empty. Returns the steps it took. */
+static uint32_t evict_one_locked(struct cache *cache, uint32_t steps_max)
+{
+    ASSERT(!list_empty(&cache->ring));
+    uint32_t steps = 1;
+    struct cache_entry *entry = container_of(cache->ring.next, struct cache_entry, node);
+    while (steps < steps_max && atomic_load_explicit(&entry->used, memory_order_relaxed)) {
+        atomic_store_explicit(&entry->used, false, memory_order_relaxed);
+        list_remove(&entry->node);
+        list_append(&cache->ring, &entry->node);
+        entry = container_of(cache->ring.next, struct cache_entry, node);
+        steps++;
+    }
+    entry_unlink_locked(cache, entry);
+    list_append(&cache->evicted, &entry->node);
+    cache->evicted_count++;
+    if (cache->evicted_count >= EVICTED_BATCH) {
+        evicted_retire_locked(cache);
+    }
+    atomic_fetch_add_explicit(&cache->evict_count, 1, memory_order_relaxed);
+    return steps;
+}
+
+/* Whether the block was missed so lately that the cache would have kept it; if not, it is now. */
+static bool missed_lately(struct cache *cache, struct cache_slot *slot, uint64_t now)
+{
+    uint64_t word = atomic_load(&slot->word);
+    if (word != 0 && (word & 1) == 0) {
+        return false; /* Another thread was first. */
+    }
+    uint64_t kept = atomic_load_explicit(&cache->entry_count, memory_order_relaxed);
+    if (word != 0 && now - (word >> 1) <= kept) {
+        return true;
+    }
+    /* If it fails, another thread has made a mark, or an entry. */
+    (void)atomic_compare_exchange_strong(&slot->word, &word, now << 1 | 1);
+    return false;
+}
+
+bool cache_wants(struct cache *cache, struct cache_slot *slot, size_t size)
+{
+    uint64_t now = 1 + atomic_fetch_add_explicit(&cache->time, 1, memory_order_relaxed);
+    uint64_t room = budget_cache_room(cache->budget);
+    uint64_t cost = entry_cost(size);
+    if (cost > room / ENTRY_SHARE_MIN) {
+        return false;
+    }
+    return cache_size(cache) + cost <= room || missed_lately(cache, slot, now);
+}
+
+/* Makes room for `cost` bytes; false if that takes too long. */
+static bool room_make_locked(struct cache *cache, uint64_t cost)
+{
+    uint64_t room = budget_cache_room(cache->budget);
+    uint32_t steps = 0;
+    while (cache_size(cache) + cost > room) {
+        if (steps >= SWEEP_STEPS || list_empty(&cache->ring)) {
+            return false;
+        }
+        steps += evict_one_locked(cache, SWEEP_STEPS - steps);
+    }
+    return true;
+}
+
+void cache_insert(struct cache *cache, struct cache_slot *slot, struct slice data)
+{
+    ASSERT(data.size > 0);
+    ASSERT(data.size <= UINT32_MAX);
+    struct cache_entry *entry = memory_allocate(CACHE_ENTRY_HEADER_SIZE + data.size);
+    if (entry == NULL) {
+        return;
+    }
+    entry->slot = slot;
+    entry->size = (uint32_t)data.size;
+    atomic_init(&entry->used, false);
+    memcpy(entry->data, data.data, data.size);
+    uint64_t cost = entry_cost(data.size);
+    mutex_lock(&cache->mutex);
+    uint64_t word = atomic_load(&slot->word);
+    bool first = (word == 0 || (word & 1) != 0) && room_make_locked(cache, cost);
+    if (first) {
+        list_append(&cache->ring, &entry->node);
+        budget_take(cache->budget, BUDGET_CACHE, cost);
+        atomic_fetch_add_explicit(&cache->entry_count, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&cache->insert_count, 1, memory_order_relaxed);
+        atomic_store(&slot->word, (uint64_t)(uintptr_t)entry);
+    }
+    mutex_unlock(&cache->mutex);
+    if (!first) {
+        memory_free(entry);
+    }
+}
+
+void cache_forget(struct cache *cache, struct cache_slot *slots, uint32_t count)
+{
+    for (uint32_t done = 0; done < count;) {
+        uint32_t end = count - done < LOCKED_BATCH ? count : done + LOCKED_BATCH;
+        mutex_lock(&cache->mutex);
+        for (; done < end; done++) {
+            struct cache_entry *entry = slot_entry(atomic_load(&slots[done].word));
+            if (entry != NULL) {
+                entry_unlink_locked(cache, entry);
+                memory_free(entry);
+            }
+        }
+        mutex_unlock(&cache->mutex);
+    }
+}
+
+void cache_trim(struct cache *cache)
+{
+    bool more = true;
+    while (more) {
+        mutex_lock(&cache->mutex);
+        for (uint32_t i = 0; more && i < LOCKED_BATCH; i++) {
+            more =
+                cache_size(cache) > budget_cache_room(cache->budget) && !list_empty(&cache->ring);
+            if (more) {
+                (void)evict_one_locked(cache, SWEEP_STEPS);
+            }
+        }
+        mutex_unlock(&cache->mutex);
+    }
+}

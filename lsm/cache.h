@@ -1,0 +1,99 @@
+/*
+ * lsm/cache.h -- decoded blocks in memory, found through a word that lies beside their index entry.
+ *
+ * Why no hash table: a get has found the block's index entry anyway, so a slot there costs one load
+ * where a table of locks and chains costs several misses and a lock. Hits write nothing but, now
+ * and then, one byte of the entry.
+ * Contract:
+ *  (1) Whoever uses an entry is inside the epoch from cache_find() on; inserting and forgetting are
+ *      safe from any thread.
+ *  (2) A slot's memory may go after cache_forget() on it, when no other thread uses it any more.
+ *  (3) The cache keeps to budget_cache_room(), give or take one entry and what the epoch still
+ *      holds. When it is full, only a block that was missed before, no longer ago than the cache
+ *      would have kept it, is let in: so a scan, or reads spread over more than fits, cost neither
+ *      memory nor evictions.
+ *  (4) Nothing here blocks longer than a few dozen steps under a lock, but for cache_trim().
+ *
+ * Source: CLOCK (Corbato, 1968) for eviction. Changed: admission by reuse distance, kept in the
+ * slot itself while it is empty.
+ */
+#ifndef LSM_CACHE_H
+#define LSM_CACHE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/contract.h"
+#include "base/list.h"
+#include "base/mutex.h"
+#include "base/slice.h"
+#include "lsm/budget.h"
+#include "lsm/epoch.h"
+
+#define CACHE_ENTRY_HEADER_SIZE 64u /* A block so much below 4 KiB fills one page with it. */
+
+/* 0: empty; odd: empty, and twice the time of the last miss; else: the address of the entry. */
+struct cache_slot {
+    _Atomic uint64_t word;
+};
+
+struct cache_entry {
+    struct epoch_item item;
+    struct list_node node; /* In the ring, or among those evicted. */
+    struct cache_slot *slot;
+    uint32_t size;     /* Bytes of data. */
+    _Atomic bool used; /* Found since the hand last came by. */
+    uint8_t reserved[11];
+    uint8_t data[];
+};
+
+struct cache {
+    struct budget *budget;
+    struct epoch *epoch;
+    _Atomic uint64_t time;        /* Misses so far. */
+    _Atomic uint64_t entry_count; /* Changed under the mutex. */
+    struct mutex mutex;           /* Guards the rest. */
+    struct list_node ring;        /* The hand points at its first. */
+    struct list_node evicted;     /* Unreachable, not yet handed to the epoch. */
+    uint32_t evicted_count;
+    _Atomic uint64_t insert_count;
+    _Atomic uint64_t evict_count;
+};
+
+/* Budget and epoch must outlive the cache. */
+void cache_init(struct cache *cache, struct budget *budget, struct epoch *epoch);
+/* Every slot was forgotten. What was evicted is the epoch's to release, or released here. */
+void cache_deinit(struct cache *cache);
+
+static inline struct slice cache_entry_data(const struct cache_entry *entry)
+{
+    return slice_make(entry->data, entry->size);
+}
+
+/* The entry in this slot, or NULL. */
+static inline struct cache_entry *cache_find(struct cache_slot *slot)
+{
+    uint64_t word = atomic_load(&slot->word);
+    if (word == 0 || (word & 1) != 0) {
+        return NULL;
+    }
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): what the slot holds unless it is odd. */
+    struct cache_entry *entry = (struct cache_entry *)(uintptr_t)word;
+    if (!atomic_load_explicit(&entry->used, memory_order_relaxed)) {
+        atomic_store_explicit(&entry->used, true, memory_order_relaxed);
+    }
+    return entry;
+}
+
+/* To be asked after a miss, once: whether a block of so many bytes is worth inserting. */
+MUST_USE bool cache_wants(struct cache *cache, struct cache_slot *slot, size_t size);
+/* Copies `data` into a new entry in the slot. Best effort: nothing happens without memory, or if
+ * another thread was first. */
+void cache_insert(struct cache *cache, struct cache_slot *slot, struct slice data);
+/* Empties slots whose owner ends. Nobody may be looking at them. */
+void cache_forget(struct cache *cache, struct cache_slot *slots, uint32_t count);
+/* Evicts until the cache keeps to its room. Long: in pool jobs. */
+void cache_trim(struct cache *cache);
+
+#endif

@@ -1,0 +1,271 @@
+/*
+ * tests/unit/test_cache.c -- lsm/cache.h: what is let in, what goes, and that a reader may go on
+ * with what it found.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <criterion/criterion.h>
+
+#include "base/memory.h"
+#include "base/prng.h"
+#include "lsm/cache.h"
+
+#define BLOCK_SIZE (4096u - CACHE_ENTRY_HEADER_SIZE) /* One page with its header. */
+#define SLOT_COUNT 400u
+#define ROOM_BLOCKS 100u
+
+struct fixture {
+    struct epoch epoch;
+    struct budget budget;
+    struct cache cache;
+    struct cache_slot slots[SLOT_COUNT];
+    uint8_t block[BLOCK_SIZE];
+};
+
+static void fixture_open(struct fixture *fixture)
+{
+    memset(fixture, 0, sizeof(*fixture));
+    epoch_init(&fixture->epoch, NULL);
+    budget_init(&fixture->budget, ROOM_BLOCKS * 4096u);
+    cache_init(&fixture->cache, &fixture->budget, &fixture->epoch);
+}
+
+static void fixture_close(struct fixture *fixture)
+{
+    cache_forget(&fixture->cache, fixture->slots, SLOT_COUNT);
+    cr_assert_eq(budget_used(&fixture->budget, BUDGET_CACHE), 0);
+    cache_deinit(&fixture->cache);
+    epoch_deinit(&fixture->epoch);
+}
+
+/* A block that tells which slot it belongs to. */
+static struct slice block_of(struct fixture *fixture, uint32_t index)
+{
+    memset(fixture->block, (int)(index % 251), BLOCK_SIZE);
+    return slice_make(fixture->block, BLOCK_SIZE);
+}
+
+static bool holds(struct fixture *fixture, uint32_t index)
+{
+    unsigned inside = epoch_enter(&fixture->epoch);
+    const struct cache_entry *entry = cache_find(&fixture->slots[index]);
+    if (entry != NULL) {
+        struct slice data = cache_entry_data(entry);
+        cr_assert_eq(data.size, BLOCK_SIZE);
+        cr_assert_eq(data.data[0], index % 251);
+        cr_assert_eq(data.data[BLOCK_SIZE - 1], index % 251);
+    }
+    epoch_leave(&fixture->epoch, inside);
+    return entry != NULL;
+}
+
+/* What a get does. True if it was a hit. */
+static bool use(struct fixture *fixture, uint32_t index)
+{
+    if (holds(fixture, index)) {
+        return true;
+    }
+    if (cache_wants(&fixture->cache, &fixture->slots[index], BLOCK_SIZE)) {
+        cache_insert(&fixture->cache, &fixture->slots[index], block_of(fixture, index));
+    }
+    return false;
+}
+
+Test(cache, while_there_is_room_every_block_is_let_in)
+{
+    struct fixture fixture;
+    fixture_open(&fixture);
+    for (uint32_t i = 0; i < ROOM_BLOCKS; i++) {
+        cr_assert_not(use(&fixture, i));
+    }
+    for (uint32_t i = 0; i < ROOM_BLOCKS; i++) {
+        cr_assert(use(&fixture, i), "i=%u", i);
+    }
+    cr_assert_eq(budget_used(&fixture.budget, BUDGET_CACHE), ROOM_BLOCKS * 4096u);
+    fixture_close(&fixture);
+}
+
+Test(cache, a_scan_through_a_full_cache_changes_nothing)
+{
+    struct fixture fixture;
+    fixture_open(&fixture);
+    for (uint32_t i = 0; i < ROOM_BLOCKS; i++) {
+        (void)use(&fixture, i);
+    }
+    uint64_t inserts = fixture.cache.insert_count;
+    for (uint32_t i = ROOM_BLOCKS; i < SLOT_COUNT; i++) {
+        cr_assert_not(use(&fixture, i));
+    }
+    cr_assert_eq(fixture.cache.insert_count, inserts);
+    for (uint32_t i = 0; i < ROOM_BLOCKS; i++) {
+        cr_assert(holds(&fixture, i), "i=%u", i);
+    }
+    fixture_close(&fixture);
+}
+
+Test(cache, a_block_missed_twice_shortly_takes_the_place_of_an_unused_one)
+{
+    struct fixture fixture;
+    fixture_open(&fixture);
+    for (uint32_t i = 0; i < ROOM_BLOCKS; i++) {
+        (void)use(&fixture, i);
+    }
+    for (uint32_t i = 0; i < ROOM_BLOCKS; i++) {
+        cr_assert(i == 7 || use(&fixture, i)); /* All but one are used again. */
+    }
+    cr_assert_not(use(&fixture, 200));
+    cr_assert_not(use(&fixture, 200));
+    cr_assert(use(&fixture, 200));
+    cr_assert_not(holds(&fixture, 7));
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < ROOM_BLOCKS; i++) {
+        kept += holds(&fixture, i);
+    }
+    cr_assert_eq(kept, ROOM_BLOCKS - 1);
+    fixture_close(&fixture);
+}
+
+Test(cache, a_block_missed_twice_long_apart_stays_out)
+{
+    struct fixture fixture;
+    fixture_open(&fixture);
+    for (uint32_t i = 0; i < ROOM_BLOCKS; i++) {
+        (void)use(&fixture, i);
+    }
+    for (int round = 0; round < 3; round++) { /* Each is missed again after 300 others. */
+        for (uint32_t i = ROOM_BLOCKS; i < SLOT_COUNT; i++) {
+            cr_assert_not(use(&fixture, i), "round=%d i=%u", round, i);
+        }
+    }
+    cr_assert_eq(fixture.cache.evict_count, 0);
+    fixture_close(&fixture);
+}
+
+Test(cache, it_gives_way_as_others_grow)
+{
+    struct fixture fixture;
+    fixture_open(&fixture);
+    for (uint32_t i = 0; i < ROOM_BLOCKS; i++) {
+        (void)use(&fixture, i);
+    }
+    budget_set(&fixture.budget, BUDGET_MEMTABLES, 60 * 4096u);
+    cache_trim(&fixture.cache);
+    cr_assert_eq(budget_used(&fixture.budget, BUDGET_CACHE), 40 * 4096u);
+    budget_set(&fixture.budget, BUDGET_MEMTABLES, 60 * 4096u * 1000);
+    cache_trim(&fixture.cache);
+    cr_assert_leq(budget_used(&fixture.budget, BUDGET_CACHE), ROOM_BLOCKS * 4096u / 16);
+    fixture_close(&fixture);
+}
+
+Test(cache, what_would_fill_too_much_of_it_stays_out)
+{
+    struct fixture fixture;
+    fixture_open(&fixture);
+    cr_assert_not(cache_wants(&fixture.cache, &fixture.slots[0], ROOM_BLOCKS * 4096u / 4));
+    fixture_close(&fixture);
+}
+
+/* The sanitizer would stop a read of memory that is gone. */
+Test(cache, a_reader_inside_keeps_what_it_found)
+{
+    struct fixture fixture;
+    fixture_open(&fixture);
+    (void)use(&fixture, 3);
+    unsigned inside = epoch_enter(&fixture.epoch);
+    const struct cache_entry *entry = cache_find(&fixture.slots[3]);
+    cr_assert_not_null(entry);
+    for (uint32_t i = 10; i < SLOT_COUNT; i++) { /* Hundreds of evictions, in several batches. */
+        (void)use(&fixture, i);
+        (void)use(&fixture, i);
+        (void)epoch_collect(&fixture.epoch);
+    }
+    cr_assert_not(holds(&fixture, 3));
+    cr_assert_gt(fixture.cache.evict_count, 200);
+    cr_assert_eq(cache_entry_data(entry).data[BLOCK_SIZE - 1], 3);
+    epoch_leave(&fixture.epoch, inside);
+    fixture_close(&fixture);
+}
+
+static bool memory_ends;
+
+static void *failing_allocate(size_t size)
+{
+    return memory_ends ? NULL : malloc(size);
+}
+
+Test(cache, without_memory_nothing_is_let_in)
+{
+    static const struct memory_hooks hooks = {
+        .allocate = failing_allocate, .resize = realloc, .release = free};
+    memory_set_hooks(&hooks);
+    struct fixture fixture;
+    fixture_open(&fixture);
+    memory_ends = true;
+    (void)use(&fixture, 3);
+    cr_assert_not(holds(&fixture, 3));
+    memory_ends = false;
+    (void)use(&fixture, 3);
+    cr_assert(holds(&fixture, 3));
+    fixture_close(&fixture);
+    memory_set_hooks(NULL);
+}
+
+struct race {
+    struct fixture *fixture;
+    uint64_t seed;
+    uint64_t hit_count;
+};
+
+static void *race_run(void *argument)
+{
+    struct race *race = argument;
+    struct fixture *fixture = race->fixture;
+    struct prng prng;
+    prng_init(&prng, race->seed);
+    uint8_t block[BLOCK_SIZE];
+    for (uint32_t i = 0; i < 40000; i++) {
+        uint32_t index = (uint32_t)(prng_below(&prng, SLOT_COUNT) * prng_below(&prng, SLOT_COUNT) /
+                                    SLOT_COUNT); /* Low ones more often. */
+        unsigned inside = epoch_enter(&fixture->epoch);
+        const struct cache_entry *entry = cache_find(&fixture->slots[index]);
+        if (entry != NULL) {
+            struct slice data = cache_entry_data(entry);
+            cr_assert(data.data[0] == index % 251 && data.data[BLOCK_SIZE - 1] == index % 251);
+            race->hit_count++;
+        }
+        epoch_leave(&fixture->epoch, inside);
+        if (entry == NULL && cache_wants(&fixture->cache, &fixture->slots[index], BLOCK_SIZE)) {
+            memset(block, (int)(index % 251), BLOCK_SIZE);
+            cache_insert(&fixture->cache, &fixture->slots[index], slice_make(block, BLOCK_SIZE));
+        }
+        if (i % 100 == 0) {
+            budget_set(&fixture->budget, BUDGET_MEMTABLES, prng_below(&prng, 50) * 4096);
+            cache_trim(&fixture->cache);
+            (void)epoch_collect(&fixture->epoch);
+        }
+    }
+    return NULL;
+}
+
+Test(cache, threads_find_their_blocks_or_none, .timeout = 120)
+{
+    struct fixture fixture;
+    fixture_open(&fixture);
+    pthread_t threads[4];
+    struct race races[4];
+    uint64_t hits = 0;
+    for (uint32_t i = 0; i < 4; i++) {
+        races[i] = (struct race){.fixture = &fixture, .seed = i + 1};
+        cr_assert_eq(pthread_create(&threads[i], NULL, race_run, &races[i]), 0);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        cr_assert_eq(pthread_join(threads[i], NULL), 0);
+        hits += races[i].hit_count;
+    }
+    cr_assert_gt(hits, 10000);
+    cr_assert_gt(fixture.cache.evict_count, 100);
+    cr_assert_leq(budget_used(&fixture.budget, BUDGET_CACHE), ROOM_BLOCKS * 4096u);
+    fixture_close(&fixture);
+}
