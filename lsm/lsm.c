@@ -38,6 +38,7 @@ static void options_complete(struct lsm_options *options)
     options->wal_buffer_size = or_default(options->wal_buffer_size, DEFAULT_WAL_BUFFER_SIZE);
     options->slice_size = or_default(options->slice_size, DEFAULT_SLICE_SIZE);
     options->table_size_max = or_default(options->table_size_max, DEFAULT_TABLE_SIZE_MAX);
+    options->manifest_size = or_default(options->manifest_size, MANIFEST_REWRITE_SIZE);
     if (options->block_size == 0) {
         options->block_size = TABLE_BLOCK_SIZE_DEFAULT;
     }

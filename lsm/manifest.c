@@ -25,8 +25,6 @@
 #define MANIFEST_MAGIC UINT64_C(0x3146494e414d4b52) /* "RKMANIF1" */
 #define MANIFEST_EDIT_MAGIC 0x5449444du             /* "MDIT" */
 #define MANIFEST_ALIGNMENT 8u
-/* Rewritten when longer than this and than four times its snapshot. */
-#define MANIFEST_SIZE_BEFORE_REWRITE (256u << 10)
 
 enum manifest_tag {
     MANIFEST_TABLE = 1,
@@ -576,7 +574,8 @@ static char *name_in(const char *folder, const char *name)
 
 enum status manifest_open(struct manifest *manifest, struct env *env, const char *folder)
 {
-    *manifest = (struct manifest){.env = env, .folder = folder};
+    *manifest =
+        (struct manifest){.env = env, .folder = folder, .rewrite_size = MANIFEST_REWRITE_SIZE};
     mutex_init(&manifest->mutex);
     char *path = name_in(folder, MANIFEST_NAME);
     if (path == NULL) {
@@ -767,8 +766,8 @@ enum status manifest_commit(struct manifest *manifest, const struct buffer *edit
         return status;
     }
     mutex_lock(&manifest->mutex);
-    bool long_grown = manifest->size > MANIFEST_SIZE_BEFORE_REWRITE &&
-                      manifest->size > 4 * manifest->snapshot_size;
+    bool long_grown =
+        manifest->size > manifest->rewrite_size && manifest->size > 4 * manifest->snapshot_size;
     status = manifest->unsettled || long_grown ? rewrite_locked(manifest, buffer_slice(edit))
                                                : append_locked(manifest, buffer_slice(edit));
     if (manifest->unsettled) {

@@ -29,6 +29,7 @@
 #define MANIFEST_HEADER_SIZE 32u
 #define MANIFEST_EDIT_HEADER_SIZE 16u
 #define MANIFEST_EDIT_SIZE_MAX (64u << 20)
+#define MANIFEST_REWRITE_SIZE (256u << 10)
 #define MANIFEST_TABLE_COUNT_MAX (1u << 20)
 #define MANIFEST_TIER_MAX 63u /* The bottom. */
 #define MANIFEST_NAME "MANIFEST"
@@ -96,6 +97,7 @@ struct manifest {
     struct env_file *file;
     uint64_t nonce;
     uint64_t size;          /* Bytes of the file that count. */
+    uint64_t rewrite_size;  /* A file longer than this and than four snapshots is rewritten. */
     uint64_t snapshot_size; /* Of the file when it was last rewritten. */
     bool unsettled;         /* A write failed: the next commit rewrites the file. */
     struct manifest_state state;

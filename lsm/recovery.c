@@ -433,6 +433,7 @@ static enum status folder_open(struct lsm *lsm, const struct folder *folder)
 {
     enum status status = manifest_open(&lsm->manifest, lsm->env, lsm->path);
     bool found = status != STATUS_NOT_FOUND;
+    lsm->manifest.rewrite_size = lsm->options.manifest_size;
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
         return status;
     }

@@ -44,6 +44,7 @@ static void lsm_draw(struct lsm_options *lsm, struct prng *prng)
         .wal_buffer_size = (uint64_t)(64 * KIB) << between(prng, 0, 5),
         .slice_size = (uint64_t)KIB << between(prng, 0, 6),
         .table_size_max = (uint64_t)(4 * KIB) << between(prng, 0, 6),
+        .manifest_size = UINT64_C(64) << between(prng, 0, 8),
         .block_size = 512u << between(prng, 0, 3),
         .bloom_bits_per_key = between(prng, 1, 12),
     };
@@ -125,7 +126,7 @@ void plan_draw(struct plan *plan, uint64_t seed, const struct plan_options *opti
         .crash_at_open = prng_chance(&prng, 1, 2),
     };
     plan->key_hot_count = between(&prng, 1, plan->key_count);
-    plan->value_huge_max = prng_chance(&prng, 1, 2) ? between(&prng, 5000, 40000) : 0;
+    plan->value_huge_max = prng_chance(&prng, 1, 2) ? 5000u << between(&prng, 0, 5) : 0;
     plan->durability_weights[LSM_NONE] = weight(&prng, 3);
     plan->durability_weights[LSM_BUFFERED] = weight(&prng, 6);
     plan->durability_weights[LSM_SYNCED] = between(&prng, 1, 6);
@@ -165,6 +166,7 @@ void plan_scripted(struct plan *plan, uint64_t seed)
                 .wal_segment_size = 64 * KIB,
                 .slice_size = 8 * KIB,
                 .table_size_max = 16 * KIB,
+                .manifest_size = 1 * KIB,
                 .block_size = 1 * KIB},
     };
     world_options_calm(&plan->world);
