@@ -201,3 +201,20 @@ enum status cell_decode(struct slice bytes, struct cell *cell)
     *cell = read;
     return STATUS_OK;
 }
+
+bool cell_peek_dead(struct slice bytes, uint64_t now_ms, uint64_t *dead_ms)
+{
+    if (bytes.size < 1 + VERSION_SIZE) {
+        return false;
+    }
+    uint8_t flags = bytes.data[0];
+    *dead_ms = 0;
+    if ((flags & CELL_KIND_MASK) == CELL_DELETE) {
+        return true;
+    }
+    if ((flags & CELL_HAS_EXPIRY) == 0 || bytes.size < 1 + VERSION_SIZE + 8) {
+        return false;
+    }
+    *dead_ms = codec_load_u64(bytes.data + 1 + VERSION_SIZE);
+    return *dead_ms <= now_ms;
+}

@@ -61,6 +61,10 @@ void cell_put(struct buffer *buffer, const struct cell *cell);
 /* Takes all of `bytes`; slices of *cell borrow from it.
  * STATUS_CORRUPT  malformed, a reserved bit set, or a delete that carries a value. */
 MUST_USE enum status cell_decode(struct slice bytes, struct cell *cell);
+/* Whether encoded bytes are a cell that is dead at `now_ms`, a delete or expired, by looking at its
+ * first bytes alone; false for any other, and for most malformed bytes. *dead_ms: from when on it
+ * is; 0 for a delete. */
+bool cell_peek_dead(struct slice bytes, uint64_t now_ms, uint64_t *dead_ms);
 
 /* The version alone, of bytes that may be anything; false if there is none in them. */
 static inline bool cell_version_peek(struct slice bytes, struct version *version)

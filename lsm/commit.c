@@ -17,6 +17,10 @@
 
 enum status commit_merge_locked(struct lsm *lsm, struct slice key, struct slice encoded_cell)
 {
+    uint64_t dead_ms = 0;
+    if (!cell_peek_dead(encoded_cell, 0, &dead_ms)) {
+        gaps_cut(&lsm->gaps, key); /* Before it is visible. */
+    }
     enum status status = memtable_merge(lsm->sources->active, key, encoded_cell);
     if (status == STATUS_OK && lsm->sources->active->version_max.time != 0 &&
         version_compare(lsm->sources->active->version_max, lsm->stats.version_max) > 0) {

@@ -25,6 +25,7 @@
 #include "lsm/compaction.h"
 #include "lsm/epoch.h"
 #include "lsm/flush.h"
+#include "lsm/gap.h"
 #include "lsm/lsm.h"
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
@@ -88,6 +89,7 @@ struct lsm {
     struct env_dir_lock *dir_lock;
     struct manifest manifest;
     struct read_counters reads[EPOCH_ENTRY_COUNT];
+    struct gaps gaps; /* Its own lock comes after `mutex`. */
 
     struct epoch epoch;
     struct budget budget;

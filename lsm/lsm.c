@@ -65,6 +65,7 @@ enum status lsm_open(struct env *env, const struct lsm_options *options, struct 
     mutex_init(&made->mutex);
     budget_init(&made->budget, made->options.memory_size);
     cache_init(&made->cache, &made->budget, &made->epoch);
+    gaps_init(&made->gaps);
     engine_init_jobs(made);
     made->path = memory_copy_string(options->path);
     made->options.path = made->path;
@@ -144,6 +145,7 @@ void lsm_close(struct lsm *lsm)
     }
     mutex_deinit(&lsm->mutex);
     mutex_deinit(&lsm->cleanup_mutex);
+    gaps_deinit(&lsm->gaps);
     memory_free(lsm->path);
     memory_free(lsm);
 }
@@ -250,4 +252,7 @@ void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
     stats->cache_evict_count = counter_value(&lsm->cache.evict_count);
     stats->cache_size = budget_used(&lsm->budget, BUDGET_CACHE);
     stats->table_memory_size = budget_used(&lsm->budget, BUDGET_TABLES);
+    stats->gap_count = atomic_load_explicit(&lsm->gaps.gap_count, memory_order_relaxed);
+    stats->gap_learnt_count = atomic_load_explicit(&lsm->gaps.learnt_count, memory_order_relaxed);
+    stats->gap_jump_count = atomic_load_explicit(&lsm->gaps.jump_count, memory_order_relaxed);
 }

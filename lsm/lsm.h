@@ -130,7 +130,10 @@ MUST_USE enum status lsm_get(struct lsm *lsm, struct slice key, enum lsm_wait wa
  * zero version if none. What every durable check must also see. */
 struct version lsm_queued_version(struct lsm *lsm, struct slice key);
 
-/* Iterators: keys in [lower, upper), upper empty meaning no bound; each with its one merged cell.
+/*
+ * Iterators: keys in [lower, upper), upper empty meaning no bound; each with its one merged cell.
+ * An open iterator keeps the memtables and tables it reads from; who walks at leisure closes it and
+ * goes on from its resume key.
  */
 struct lsm_iterator;
 struct lsm_iterator_options {
@@ -138,20 +141,36 @@ struct lsm_iterator_options {
     struct slice upper;
     bool reverse; /* From the greatest key down. */
     enum lsm_wait wait;
-    uint32_t work_budget; /* Cells looked at per call of next, before STATUS_BUDGET; 0: 4096. */
+    uint32_t
+        work_budget; /* Dead cells passed over per call of next before STATUS_BUDGET; 0: 4096. */
+    /* Passes over tombstones, and over cells expired at now_ms (Unix milliseconds). Long rows of
+     * them are remembered, and jumped over by the next walk. */
+    bool skip_dead;
+    uint64_t now_ms;
 };
-/* Both bounds are copied. An open iterator keeps the tables it reads from being removed. */
+/* Both bounds are copied; nothing is read yet. STATUS_NO_MEMORY */
 MUST_USE enum status lsm_iterator_open(struct lsm *lsm, const struct lsm_iterator_options *options,
                                        struct lsm_iterator **iterator);
+/* As closing it and opening another one, over what is visible now, but in the same memory: what
+ * seeks often does so without an allocation. STATUS_NO_MEMORY: it stands at its end. */
+MUST_USE enum status lsm_iterator_reopen(struct lsm_iterator *iterator,
+                                         const struct lsm_iterator_options *options);
 /*
- * Moves to the next key; *key and *cell borrow until the next call.
+ * Moves to the next key; *key and *cell borrow until the next call of any of these functions.
  * STATUS_NOT_FOUND    the end.
- * STATUS_BUDGET       looked at enough for one call; call again to go on.
+ * STATUS_BUDGET       passed over enough for one call; call again to go on.
  * STATUS_WOULD_BLOCK  only with LSM_NOWAIT; the iterator stands where it stood.
- * STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY
+ * STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY: and then the end.
  */
 MUST_USE enum status lsm_iterator_next(struct lsm_iterator *iterator, struct slice *key,
                                        struct cell *cell);
+/*
+ * Where another iterator would go on: it shows the same from here with this as its lower bound, in
+ * reverse as its upper bound. *key borrows until the next call; keys shown before may not be
+ * looked at any more. (In reverse and before the first call it is the upper bound, which may be
+ * empty.) STATUS_NOT_FOUND: there is nothing to go on with. STATUS_NO_MEMORY
+ */
+MUST_USE enum status lsm_iterator_resume_key(struct lsm_iterator *iterator, struct slice *key);
 void lsm_iterator_close(struct lsm_iterator *iterator);
 
 /* A request for background work, the engine's until `done`. */
@@ -198,6 +217,9 @@ struct lsm_stats {
     uint64_t overloaded_count;
     uint64_t purged_count;
     uint64_t job_failure_count; /* Background jobs that gave up, to be tried again. */
+    uint64_t gap_count;         /* Stretches known to hold nothing that lives. */
+    uint64_t gap_learnt_count;  /* Times one was learnt or made larger. */
+    uint64_t gap_jump_count;    /* Times an iterator jumped over one. */
     struct version version_max; /* At or above every version ever merged, queued ones included. */
     bool read_only;
 };

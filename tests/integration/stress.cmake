@@ -13,6 +13,7 @@ ringkv_stress(stress_epoch ringkv_lsm)
 ringkv_stress(stress_lsm ringkv_lsm ringkv_base_uv)
 add_test(NAME stress_lsm_purge COMMAND stress_lsm purge)
 set_tests_properties(stress_lsm_purge PROPERTIES LABELS stress TIMEOUT 120)
+ringkv_stress(stress_scan ringkv_lsm ringkv_base_uv)
 
 # Whole nodes, where their kvnode has the sanitizer in it.
 if(RINGKV_SANITIZE STREQUAL "thread")
