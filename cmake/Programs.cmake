@@ -101,6 +101,7 @@ foreach(bench ${benches})
     LIBRARIES ringkv_client ringkv_node ringkv_lsm ringkv_ring ringkv_raft ringkv_base_uv
       ringkv_base)
 endforeach()
+include(cmake/Opponents.cmake)
 
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/inspect/*.c)
 ringkv_program(lsm_inspect MAIN tools/inspect/lsm_inspect.c SOURCES ${sources}

@@ -1,295 +1,74 @@
 /*
- * tools/bench/bench_lsm.c -- the engine alone: fill, synced fill, get, miss, scan.
+ * tools/bench/bench_lsm.c -- the engine measured: alone, beside RocksDB and LevelDB, paced, and for
+ * its memory.
  *
- * One thread drives the engine through its public header and turns the event loop in between, as a
- * node does. Prints workload, seed and machine, then per workload the rate, the CPU time of the
- * whole process per operation, and latency percentiles; so that a figure in the docs can name its
- * run.
+ * Every mode prints its command, workload, seed and machine with its figures, so that a figure in
+ * the docs can name its run.
  */
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/codec.h"
-#include "base/env_uv.h"
-#include "base/histogram.h"
+#include "base/contract.h"
 #include "base/memory.h"
-#include "base/prng.h"
-#include "lsm/lsm.h"
+#include "tools/bench/contest.h"
+#include "tools/bench/folder.h"
+#include "tools/bench/solo.h"
 
-#define KEY_SIZE 16
-#define VALUE_SIZE_MAX (1u << 20)
-#define DEPTH_MAX 4096
+#define MEMORY_KEYS UINT64_C(10000000)
+#define MEMORY_SLACK 1.1
+#define MIB (UINT64_C(1) << 20)
 
-struct bench {
-    struct env *env;
-    struct lsm *lsm;
-    struct prng prng;
-    uint64_t keys;
-    uint64_t operations;
-    uint32_t value_size;
-    uint32_t depth;
-    uint64_t seed;
-    uint64_t memory_size;
+enum mode { MODE_SOLO, MODE_COMPARE, MODE_PACED, MODE_MEMORY };
+
+struct command {
+    enum mode mode;
+    struct plan plan;
+    struct solo_options solo;
+    bool markdown;
+    bool by_cpu;
+    bool keep;
+    bool keys_given;
     const char *dir;
-    uint8_t *values; /* Half compressible; a value begins at any offset below VALUE_SIZE_MAX. */
-    struct histogram latency_ns;
-    uint64_t version_time; /* Only grows: every write is the newest of its key. */
-    uint64_t done;
-    uint64_t failed;
-    struct list_node idle; /* Slots without a write under way. */
 };
 
-struct slot {
-    struct lsm_write write;
-    struct list_node node; /* In `idle`. */
-    struct bench *bench;
-    uint64_t begun_ns;
-};
-
-static double cpu_seconds(void)
+static void usage(FILE *to)
 {
-    struct rusage usage;
-    int rc = getrusage(RUSAGE_SELF, &usage);
-    ASSERT(rc == 0);
-    return (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
-
-static void key_make(uint64_t number, uint8_t key[KEY_SIZE])
-{
-    char text[KEY_SIZE + 1];
-    (void)snprintf(text, sizeof(text), "%016" PRIu64, number);
-    memcpy(key, text, KEY_SIZE);
-}
-
-static struct slice value_of(struct bench *bench)
-{
-    uint64_t offset = prng_below(&bench->prng, VALUE_SIZE_MAX - bench->value_size);
-    return slice_make(bench->values + offset, bench->value_size);
-}
-
-static void write_finished(struct lsm_write *write, enum status status)
-{
-    struct slot *slot = container_of(write, struct slot, write);
-    struct bench *bench = slot->bench;
-    histogram_add(&bench->latency_ns, env_monotonic_ns(bench->env) - slot->begun_ns);
-    bench->done++;
-    bench->failed += status != STATUS_OK;
-    list_append(&bench->idle, &slot->node);
-}
-
-static enum status slot_write(struct slot *slot, uint64_t number, enum lsm_durability durability)
-{
-    struct bench *bench = slot->bench;
-    uint8_t key[KEY_SIZE];
-    key_make(number, key);
-    struct lsm_record record = {
-        .key = slice_make(key, KEY_SIZE),
-        .cell = {.version = {.time = ++bench->version_time, .node = 1},
-                 .kind = CELL_VALUE,
-                 .value = value_of(bench)},
-    };
-    slot->write = (struct lsm_write){
-        .records = &record, .record_count = 1, .durability = durability, .done = write_finished};
-    slot->begun_ns = env_monotonic_ns(bench->env);
-    return lsm_write(bench->lsm, &slot->write);
-}
-
-/* Keeps `depth` writes under way until `count` are done. */
-static void fill(struct bench *bench, uint64_t count, bool random, enum lsm_durability durability)
-{
-    struct slot *slots = memory_allocate_zeroed(bench->depth, sizeof(*slots));
-    ASSERT(slots != NULL);
-    list_init(&bench->idle);
-    for (uint32_t index = 0; index < bench->depth; index++) {
-        slots[index].bench = bench;
-        list_append(&bench->idle, &slots[index].node);
-    }
-    uint64_t begun = 0;
-    bench->done = 0;
-    while (bench->done < count) {
-        while (begun < count && !list_empty(&bench->idle)) {
-            struct slot *slot = container_of(bench->idle.next, struct slot, node);
-            uint64_t number = random ? prng_below(&bench->prng, bench->keys) : begun;
-            if (slot_write(slot, number, durability) != STATUS_OK) {
-                break; /* Refused for now: until something is done in the background. */
-            }
-            list_remove(&slot->node);
-            begun++;
-        }
-        env_uv_run_once(bench->env);
-    }
-    memory_free(slots);
-}
-
-static void get(struct bench *bench, uint64_t count, bool present)
-{
-    struct buffer scratch = {0};
-    struct cell cell;
-    uint64_t wrong = 0;
-    for (uint64_t index = 0; index < count; index++) {
-        uint8_t key[KEY_SIZE];
-        key_make(prng_below(&bench->prng, bench->keys) + (present ? 0 : bench->keys), key);
-        uint64_t begun_ns = env_monotonic_ns(bench->env);
-        enum status status =
-            lsm_get(bench->lsm, slice_make(key, KEY_SIZE), LSM_MAY_BLOCK, &scratch, &cell);
-        histogram_add(&bench->latency_ns, env_monotonic_ns(bench->env) - begun_ns);
-        wrong += status != (present ? STATUS_OK : STATUS_NOT_FOUND);
-    }
-    bench->failed += wrong;
-    bench->done = count;
-    buffer_deinit(&scratch);
-}
-
-static void scan(struct bench *bench)
-{
-    struct lsm_iterator *iterator = NULL;
-    struct lsm_iterator_options options = {.wait = LSM_MAY_BLOCK};
-    enum status status = lsm_iterator_open(bench->lsm, &options, &iterator);
-    bench->done = 0;
-    while (status == STATUS_OK || status == STATUS_BUDGET) {
-        struct slice key;
-        struct cell cell;
-        status = lsm_iterator_next(iterator, &key, &cell);
-        bench->done += status == STATUS_OK;
-    }
-    bench->failed += status != STATUS_NOT_FOUND;
-    lsm_iterator_close(iterator);
-}
-
-enum workload { FILL_SEQUENCE, FILL_RANDOM, FILL_SYNC, GET, GET_MISSING, SCAN, WORKLOAD_COUNT };
-
-static const char *const workload_names[] = {
-    [FILL_SEQUENCE] = "fillseq", [FILL_RANDOM] = "fillrandom",  [FILL_SYNC] = "fillsync",
-    [GET] = "readrandom",        [GET_MISSING] = "readmissing", [SCAN] = "readseq"};
-
-static void workload_run(struct bench *bench, enum workload workload)
-{
-    histogram_clear(&bench->latency_ns);
-    bench->failed = 0;
-    double cpu = cpu_seconds();
-    uint64_t begun_ns = env_monotonic_ns(bench->env);
-    switch (workload) {
-    case FILL_SEQUENCE:
-        fill(bench, bench->keys, false, LSM_BUFFERED);
-        break;
-    case FILL_RANDOM:
-        fill(bench, bench->keys, true, LSM_BUFFERED);
-        break;
-    case FILL_SYNC:
-        fill(bench, bench->operations, true, LSM_SYNCED);
-        break;
-    case GET:
-        get(bench, bench->operations, true);
-        break;
-    case GET_MISSING:
-        get(bench, bench->operations, false);
-        break;
-    case SCAN:
-        scan(bench);
-        break;
-    case WORKLOAD_COUNT:
-        UNREACHABLE("workload");
-    }
-    double took = (double)(env_monotonic_ns(bench->env) - begun_ns) / 1e9;
-    cpu = cpu_seconds() - cpu;
-    double count = bench->done == 0 ? 1 : (double)bench->done;
-    (void)printf("%-12s %10.0f /s  %6.2f CPU us/op  p50 %8.1f  p99 %8.1f  p99.9 %8.1f us%s\n",
-                 workload_names[workload], count / took, cpu / count * 1e6,
-                 (double)histogram_quantile(&bench->latency_ns, 0.5) / 1e3,
-                 (double)histogram_quantile(&bench->latency_ns, 0.99) / 1e3,
-                 (double)histogram_quantile(&bench->latency_ns, 0.999) / 1e3,
-                 bench->failed == 0 ? "" : "  FAILED");
-    (void)fflush(stdout);
-}
-
-static void values_make(struct bench *bench)
-{
-    bench->values = memory_allocate(VALUE_SIZE_MAX);
-    ASSERT(bench->values != NULL);
-    for (uint32_t at = 0; at < VALUE_SIZE_MAX; at += 8) {
-        /* Every second word repeats. */
-        codec_store_u64(bench->values + at,
-                        at % 16 == 0 ? UINT64_C(0x2020202020202020) : prng_next(&bench->prng));
-    }
-}
-
-static void header_print(const struct bench *bench)
-{
-    struct utsname machine;
-    int rc = uname(&machine);
-    ASSERT(rc == 0);
-    (void)printf("bench_lsm: %" PRIu64 " keys of %d B, values of %" PRIu32 " B, %" PRIu64
-                 " operations, depth %" PRIu32 ", memory %" PRIu64 " MiB, seed %" PRIu64 "\n"
-                 "machine: %s %s, %ld processors\n",
-                 bench->keys, KEY_SIZE, bench->value_size, bench->operations, bench->depth,
-                 bench->memory_size >> 20, bench->seed, machine.sysname, machine.release,
-                 sysconf(_SC_NPROCESSORS_ONLN));
-}
-
-static void stats_print(const struct bench *bench)
-{
-    struct lsm_stats stats;
-    lsm_stats(bench->lsm, &stats);
-    double user = stats.user_written == 0 ? 1 : (double)stats.user_written;
-    struct rusage usage;
-    int rc = getrusage(RUSAGE_SELF, &usage);
-    ASSERT(rc == 0);
-    (void)printf(
-        "tables %" PRIu64 " of %" PRIu64 " MiB in %" PRIu64
-        " runs, write amplification %.2f (with log %.2f), syncs %" PRIu64 ", peak memory %ld MiB\n",
-        stats.table_count, stats.table_size >> 20, stats.run_count,
-        (double)(stats.flush_written + stats.compaction_written) / user,
-        (double)(stats.flush_written + stats.compaction_written + stats.wal_written) / user,
-        stats.sync_count, usage.ru_maxrss >> 10);
-}
-
-struct stopping {
-    struct lsm_stop stop;
-    bool stopped;
-};
-
-static void bench_stopped(struct lsm_stop *stop)
-{
-    container_of(stop, struct stopping, stop)->stopped = true;
-}
-
-static int bench_run(struct bench *bench, const char *only)
-{
-    struct env_uv_options env_options = {.pool_threads = 2, .log_level = LOG_WARN};
-    enum status status = env_uv_open(&env_options, &bench->env);
-    struct lsm_options options = {.path = bench->dir, .memory_size = bench->memory_size};
-    if (status == STATUS_OK) {
-        status = lsm_open(bench->env, &options, &bench->lsm);
-    }
-    if (status != STATUS_OK) {
-        (void)fprintf(stderr, "bench_lsm: %s: %s\n", bench->dir, status_name(status));
-        return EXIT_FAILURE;
-    }
-    header_print(bench);
-    uint64_t failed = 0;
-    for (int workload = 0; workload < WORKLOAD_COUNT; workload++) {
-        if (only == NULL || strcmp(only, workload_names[workload]) == 0) {
-            workload_run(bench, (enum workload)workload);
-            failed += bench->failed;
-        }
-    }
-    stats_print(bench);
-    struct stopping stopping = {.stop = {.stopped = bench_stopped}};
-    lsm_stop(bench->lsm, &stopping.stop);
-    while (!stopping.stopped) {
-        env_uv_run_once(bench->env);
-    }
-    lsm_close(bench->lsm);
-    env_uv_close(bench->env);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    (void)fprintf(
+        to,
+        "usage: bench_lsm --dir DIR [--keys N] [--operations N] [--memory-mib N] [--only "
+        "WORKLOAD]\n"
+        "           the engine alone, in one process; DIR must not exist yet, and is left\n"
+        "       bench_lsm --compare [--rounds N] [--markdown] [--list]\n"
+        "           beside RocksDB and LevelDB, each trial in a process of its own\n"
+        "       bench_lsm --paced MINUTES [--rate N]\n"
+        "           all of them, one after another, written to at a steady rate\n"
+        "       bench_lsm --memory\n"
+        "           resident memory of 10 million keys within the budget and a tenth\n"
+        "  --keys N           keys in the store (1000000)\n"
+        "  --value-size N     bytes of a value (100)\n"
+        "  --reads N          gets of a workload that reads; a seek counts as ten (200000)\n"
+        "  --rounds N         times that each workload is run; figures are medians (1)\n"
+        "  --seconds N        of synced writes, and of gets beside writes (3)\n"
+        "  --rate N           paced writes a second (20000)\n"
+        "  --depth N          writes that Ringkv has outstanding when they are not synced (64)\n"
+        "  --only NAMES       workloads whose names begin so, with commas between\n"
+        "  --engines NAMES    opponents, likewise (ringkv always runs; \"none\": it alone)\n"
+        "  --seed N           (1)\n"
+        "  --explain          the engines' own counters, on stderr\n"
+        "  --markdown         a table for a page\n"
+        "  --by-cpu           judge rates by CPU time, which other users of the machine disturb "
+        "less\n"
+        "  --list             the workloads\n"
+        "  --dir DIR          for data; else a new folder in $TMPDIR or /tmp that is removed\n"
+        "  --keep             leave in DIR what workloads of the opponents start from, for the "
+        "next\n"
+        "                     run\n"
+        "Exit code: 0; 1 if a trial failed (a missed target is no failure, but of --memory); 2 if\n"
+        "it was called wrongly.\n");
 }
 
 static uint64_t number_of(const char *text)
@@ -303,69 +82,262 @@ static uint64_t number_of(const char *text)
     return number;
 }
 
-int main(int argc, char **argv)
+static void list_print(void)
 {
-    static const struct option options[] = {{"dir", required_argument, NULL, 'd'},
-                                            {"keys", required_argument, NULL, 'k'},
-                                            {"operations", required_argument, NULL, 'o'},
-                                            {"value-size", required_argument, NULL, 'v'},
-                                            {"depth", required_argument, NULL, 'q'},
-                                            {"memory-mib", required_argument, NULL, 'm'},
-                                            {"seed", required_argument, NULL, 's'},
-                                            {"only", required_argument, NULL, 'w'},
-                                            {0}};
-    struct bench bench = {.keys = 1000000,
-                          .operations = 200000,
-                          .value_size = 100,
-                          .depth = 64,
-                          .memory_size = UINT64_C(512) << 20,
-                          .seed = 1};
-    const char *only = NULL;
+    for (const struct workload *workload = workloads; workload->name != NULL; workload++) {
+        (void)printf("%-18s %s\n", workload->name, workload->text);
+    }
+}
+
+enum flag {
+    FLAG_COMPARE,
+    FLAG_PACED,
+    FLAG_MEMORY,
+    FLAG_DIR,
+    FLAG_KEYS,
+    FLAG_OPERATIONS,
+    FLAG_VALUE_SIZE,
+    FLAG_READS,
+    FLAG_ROUNDS,
+    FLAG_SECONDS,
+    FLAG_RATE,
+    FLAG_DEPTH,
+    FLAG_MEMORY_MIB,
+    FLAG_ONLY,
+    FLAG_ENGINES,
+    FLAG_SEED,
+    FLAG_EXPLAIN,
+    FLAG_MARKDOWN,
+    FLAG_LIST,
+    FLAG_BY_CPU,
+    FLAG_KEEP,
+    FLAG_HELP,
+};
+
+static const struct option options[] = {
+    {"compare", no_argument, NULL, FLAG_COMPARE},
+    {"paced", required_argument, NULL, FLAG_PACED},
+    {"memory", no_argument, NULL, FLAG_MEMORY},
+    {"dir", required_argument, NULL, FLAG_DIR},
+    {"keys", required_argument, NULL, FLAG_KEYS},
+    {"operations", required_argument, NULL, FLAG_OPERATIONS},
+    {"value-size", required_argument, NULL, FLAG_VALUE_SIZE},
+    {"reads", required_argument, NULL, FLAG_READS},
+    {"rounds", required_argument, NULL, FLAG_ROUNDS},
+    {"seconds", required_argument, NULL, FLAG_SECONDS},
+    {"rate", required_argument, NULL, FLAG_RATE},
+    {"depth", required_argument, NULL, FLAG_DEPTH},
+    {"memory-mib", required_argument, NULL, FLAG_MEMORY_MIB},
+    {"only", required_argument, NULL, FLAG_ONLY},
+    {"engines", required_argument, NULL, FLAG_ENGINES},
+    {"seed", required_argument, NULL, FLAG_SEED},
+    {"explain", no_argument, NULL, FLAG_EXPLAIN},
+    {"markdown", no_argument, NULL, FLAG_MARKDOWN},
+    {"list", no_argument, NULL, FLAG_LIST},
+    {"by-cpu", no_argument, NULL, FLAG_BY_CPU},
+    {"keep", no_argument, NULL, FLAG_KEEP},
+    {"help", no_argument, NULL, FLAG_HELP},
+    {0},
+};
+
+/* False if it is not a flag. */
+static bool mode_take(struct command *command, enum flag flag)
+{
+    switch ((int)flag) {
+    case FLAG_COMPARE:
+        command->mode = MODE_COMPARE;
+        return true;
+    case FLAG_PACED:
+        command->mode = MODE_PACED;
+        command->plan.minutes = (uint32_t)number_of(optarg);
+        return true;
+    case FLAG_MEMORY:
+        command->mode = MODE_MEMORY;
+        return true;
+    case FLAG_DIR:
+        command->dir = optarg;
+        return true;
+    case FLAG_ONLY:
+        command->plan.only = optarg;
+        return true;
+    case FLAG_ENGINES:
+        command->plan.engines = optarg;
+        return true;
+    case FLAG_EXPLAIN:
+        command->plan.explain = true;
+        return true;
+    case FLAG_MARKDOWN:
+        command->markdown = true;
+        return true;
+    case FLAG_BY_CPU:
+        command->by_cpu = true;
+        return true;
+    case FLAG_KEEP:
+        command->keep = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Likewise, of those with a number. */
+static bool number_take(struct command *command, enum flag flag)
+{
+    struct plan *plan = &command->plan;
+    switch ((int)flag) {
+    case FLAG_KEYS:
+        plan->keys = number_of(optarg);
+        command->keys_given = true;
+        return true;
+    case FLAG_OPERATIONS:
+        command->solo.operations = number_of(optarg);
+        return true;
+    case FLAG_VALUE_SIZE:
+        plan->value_size = (uint32_t)number_of(optarg);
+        return true;
+    case FLAG_READS:
+        plan->reads = number_of(optarg);
+        return true;
+    case FLAG_ROUNDS:
+        plan->rounds = (uint32_t)number_of(optarg);
+        return true;
+    case FLAG_SECONDS:
+        plan->seconds = (uint32_t)number_of(optarg);
+        return true;
+    case FLAG_RATE:
+        plan->rate = (uint32_t)number_of(optarg);
+        return true;
+    case FLAG_DEPTH:
+        plan->depth = (uint32_t)number_of(optarg);
+        return true;
+    case FLAG_MEMORY_MIB:
+        command->solo.memory_size = number_of(optarg) * MIB;
+        return true;
+    case FLAG_SEED:
+        plan->seed = number_of(optarg);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void command_read(struct command *command, int argc, char **argv)
+{
     int flag;
     while ((flag = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        switch (flag) {
-        case 'd':
-            bench.dir = optarg;
-            break;
-        case 'k':
-            bench.keys = number_of(optarg);
-            break;
-        case 'o':
-            bench.operations = number_of(optarg);
-            break;
-        case 'v':
-            bench.value_size = (uint32_t)number_of(optarg);
-            break;
-        case 'q':
-            bench.depth = (uint32_t)number_of(optarg);
-            break;
-        case 'm':
-            bench.memory_size = number_of(optarg) << 20;
-            break;
-        case 's':
-            bench.seed = number_of(optarg);
-            break;
-        case 'w':
-            only = optarg;
-            break;
-        default:
-            bench.dir = NULL;
-            optind = argc;
+        if (flag == FLAG_HELP || flag == FLAG_LIST) {
+            if (flag == FLAG_HELP) {
+                usage(stdout);
+            } else {
+                list_print();
+            }
+            exit(EXIT_SUCCESS);
+        }
+        if (!mode_take(command, (enum flag)flag) && !number_take(command, (enum flag)flag)) {
+            usage(stderr);
+            exit(2);
         }
     }
-    bool valid = bench.keys > 0 && bench.depth > 0 && bench.depth <= DEPTH_MAX &&
-                 bench.value_size < VALUE_SIZE_MAX;
-    if (bench.dir == NULL || !valid || optind < argc) {
-        (void)fprintf(stderr,
-                      "usage: bench_lsm --dir DIR [--keys N] [--operations N] [--value-size N]\n"
-                      "  [--depth 1-%d] [--memory-mib N] [--seed N] [--only WORKLOAD]\n"
-                      "DIR must not exist yet; it is left for inspection.\n",
-                      DEPTH_MAX);
-        return 2;
+    const struct plan *plan = &command->plan;
+    bool valid = optind == argc && plan->keys > 0 && plan->reads > 0 && plan->depth > 0 &&
+                 plan->depth <= LOAD_WRITERS_MAX && plan->value_size > 0 &&
+                 plan->value_size < RECORD_VALUE_SIZE_MAX && plan->rounds > 0 &&
+                 plan->rounds <= ROUNDS_MAX && plan->seconds > 0 && plan->rate > 0;
+    valid = valid && (command->mode != MODE_PACED || plan->minutes > 0);
+    valid = valid && (command->mode != MODE_SOLO || command->dir != NULL);
+    if (!valid) {
+        usage(stderr);
+        exit(2);
     }
-    prng_init(&bench.prng, bench.seed);
-    values_make(&bench);
-    int code = bench_run(&bench, only);
-    memory_free(bench.values);
-    return code;
+}
+
+/* Whether the process stayed within the budget of the workload and a tenth. */
+static bool memory_run(const struct plan *plan)
+{
+    char path[FOLDER_PATH_SIZE];
+    folder_path(path, plan->folder, "memory");
+    folder_remove(path);
+    struct outcome outcome = {0};
+    bool complete = trial_run(plan, &workload_memory, &engine_ringkv, path, &outcome);
+    folder_remove(path);
+    if (!complete || outcome.failed > 0) {
+        (void)printf("memory: FAILED, %" PRIu64 " operations\n", outcome.failed);
+        return false;
+    }
+    uint64_t budget = workload_memory.cache_size + 2 * workload_memory.memtable_size;
+    uint64_t used = outcome.memory_peak - outcome.memory_begun;
+    bool met = (double)used <= (double)budget * MEMORY_SLACK;
+    (void)printf("memory: budget %" PRIu64 " MiB, resident at most %" PRIu64
+                 " MiB, at the end %" PRIu64 " MiB, both beyond the %" PRIu64
+                 " MiB before the engine was opened: %s\n",
+                 budget / MIB, used / MIB, (outcome.memory_final - outcome.memory_begun) / MIB,
+                 outcome.memory_begun / MIB, met ? "within budget and a tenth" : "TOO MUCH");
+    return met;
+}
+
+/* Where the data goes: a new folder that is removed at the end, or one that is kept. */
+static char *folder_choose(const struct command *command)
+{
+    static char path[FOLDER_PATH_SIZE];
+    /* One thread so far. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+    const char *parent = command->dir != NULL ? command->dir : getenv("TMPDIR");
+    parent = parent != NULL && *parent != '\0' ? parent : "/tmp";
+    folder_make(parent);
+    folder_path(path, parent, command->keep ? "bench_lsm-kept" : "bench_lsm-XXXXXX");
+    if (command->keep) {
+        folder_make(path);
+    } else if (mkdtemp(path) == NULL) {
+        (void)fprintf(stderr, "bench_lsm: cannot make %s\n", path);
+        exit(EXIT_FAILURE);
+    }
+    return path;
+}
+
+static int contest(struct command *command, int argc, char **argv)
+{
+    struct plan *plan = &command->plan;
+    if (command->mode == MODE_MEMORY && !command->keys_given) {
+        plan->keys = MEMORY_KEYS;
+    }
+    plan->folder = folder_choose(command);
+    uint8_t *pool = records_pool_make(plan->seed);
+    ASSERT(pool != NULL);
+    plan->pool = pool;
+    struct tally tally = {.markdown = command->markdown, .by_cpu = command->by_cpu};
+    report_header(plan, &tally, argc, argv);
+    bool passed =
+        command->mode == MODE_MEMORY
+            ? memory_run(plan)
+            : contest_run(plan, command->mode == MODE_PACED ? &workload_paced : NULL, &tally);
+    if (!command->keep) {
+        folder_remove(plan->folder);
+    }
+    memory_free(pool);
+    return passed ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+    struct command command = {
+        .plan = {.keys = 1000000,
+                 .reads = 200000,
+                 .value_size = 100,
+                 .rounds = 1,
+                 .depth = 64,
+                 .seconds = 3,
+                 .rate = 20000,
+                 .seed = 1},
+        .solo = {.operations = 200000, .memory_size = 512 * MIB},
+    };
+    command_read(&command, argc, argv);
+    if (command.mode != MODE_SOLO) {
+        return contest(&command, argc, argv);
+    }
+    command.solo.keys = command.plan.keys;
+    command.solo.value_size = command.plan.value_size;
+    command.solo.depth = command.plan.depth;
+    command.solo.seed = command.plan.seed;
+    command.solo.dir = command.dir;
+    command.solo.only = command.plan.only;
+    return solo_run(&command.solo);
 }
