@@ -3,6 +3,14 @@
  */
 #include "lsm/clip.h"
 
+#include "lsm/lsm.h"
+
+bool clip_is_stretch(const struct clip *clip)
+{
+    return clip->lower.size <= LSM_KEY_SIZE_MAX + 1 && clip->upper.size <= LSM_KEY_SIZE_MAX + 1 &&
+           (clip->upper.size == 0 || slice_compare(clip->lower, clip->upper) < 0);
+}
+
 bool clip_is_void(const struct clip *clip, struct slice key_min, struct slice key_max)
 {
     if (slice_compare(clip->lower, key_max) > 0) {

@@ -42,6 +42,8 @@ static inline bool clip_ends_before(const struct clip *clip, struct slice key_ma
            (clip->upper.size > 0 && slice_compare(clip->upper, bound) <= 0);
 }
 
+/* Whether it may be given from outside: bounds no longer than those of keys, lower below upper. */
+bool clip_is_stretch(const struct clip *clip);
 /* Whether no key between key_min and key_max is in it. */
 bool clip_is_void(const struct clip *clip, struct slice key_min, struct slice key_max);
 /* Whether a key between key_min and key_max may be in both. */

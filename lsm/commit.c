@@ -139,14 +139,16 @@ struct version lsm_queued_version(struct lsm *lsm, struct slice key)
 
 /* The next `count` records of a group become visible, or are passed over. */
 static enum status records_apply_locked(struct lsm *lsm, struct codec_reader *reader,
-                                        uint32_t count, bool merged)
+                                        const struct lsm_write *write)
 {
-    for (uint32_t i = 0; i < count; i++) {
+    bool merged = write->durability == LSM_BUFFERED;
+    for (uint32_t i = 0; i < write->record_count; i++) {
         struct slice key;
         struct slice cell;
         wal_record_get(reader, &key, &cell);
         ASSERT(codec_reader_ok(reader)); /* We encoded it. */
-        enum status status = merged ? STATUS_OK : commit_merge_locked(lsm, key, cell);
+        bool passed_over = merged || change_takes_locked(lsm, key, write->position);
+        enum status status = passed_over ? STATUS_OK : commit_merge_locked(lsm, key, cell);
         if (status != STATUS_OK) {
             return status;
         }
@@ -170,8 +172,7 @@ static enum status group_apply_locked(struct lsm *lsm, const struct wal_group *g
             if (write->durability == LSM_NONE) {
                 continue; /* Not in the log. */
             }
-            enum status status = records_apply_locked(lsm, &reader, write->record_count,
-                                                      write->durability == LSM_BUFFERED);
+            enum status status = records_apply_locked(lsm, &reader, write);
             if (status != STATUS_OK) {
                 return status;
             }

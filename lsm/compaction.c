@@ -317,18 +317,50 @@ static enum status step_finish(struct lsm *lsm)
     return status == STATUS_OK ? inputs_settle(compaction) : status;
 }
 
+/* What went meanwhile does not come back with the output. */
+static enum status taken_cut(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < compaction->taken_count; i++) {
+        status = table_output_cut(lsm, &compaction->output, &compaction->taken[i]);
+    }
+    return status;
+}
+
 static enum status step_commit(struct lsm *lsm)
 {
     struct compaction *compaction = &lsm->compaction;
+    enum status status = taken_cut(lsm);
+    if (status != STATUS_OK) {
+        return status;
+    }
     struct table_change change = compaction_change(compaction);
     struct buffer edit = {0};
     mutex_lock(&lsm->mutex);
     table_change_put(&edit, &change, lsm->sources->tables);
     manifest_put_next_file(&edit, lsm->next_file_id);
     mutex_unlock(&lsm->mutex);
-    enum status status = manifest_commit(&lsm->manifest, &edit);
+    status = manifest_commit(&lsm->manifest, &edit);
     buffer_deinit(&edit);
     return status;
+}
+
+/* False: a change of the set is not through; the pump goes on here. */
+static bool exclusive_begin(struct lsm *lsm)
+{
+    mutex_lock(&lsm->mutex);
+    lsm->compaction.exclusive = changes_begin_locked(lsm);
+    mutex_unlock(&lsm->mutex);
+    return lsm->compaction.exclusive;
+}
+
+static void exclusive_end_locked(struct lsm *lsm)
+{
+    if (lsm->compaction.exclusive) {
+        changes_end_locked(lsm);
+        lsm->compaction.exclusive = false;
+    }
 }
 
 static void compaction_run(struct env_job *job)
@@ -346,11 +378,56 @@ static void compaction_run(struct env_job *job)
             compaction->phase = status == STATUS_OK ? COMPACTION_COMMITTING : COMPACTION_WRITING;
         }
     }
-    if (compaction->phase == COMPACTION_COMMITTING) {
+    if (compaction->phase == COMPACTION_COMMITTING && exclusive_begin(lsm)) {
         status = step_commit(lsm);
         compaction->phase = status == STATUS_OK ? COMPACTION_INSTALLING : COMPACTION_COMMITTING;
     }
     compaction->status = status;
+}
+
+static void bound_free(struct slice bound)
+{
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): the way past const, which a slice has. */
+    memory_free((void *)(uintptr_t)bound.data);
+}
+
+static enum status bound_copy(struct slice from, struct slice *to)
+{
+    uint8_t *copy = memory_allocate(from.size + 1);
+    if (copy == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    if (from.size > 0) {
+        memcpy(copy, from.data, from.size);
+    }
+    *to = slice_make(copy, from.size);
+    return STATUS_OK;
+}
+
+enum status compaction_note_taken_locked(struct lsm *lsm, const struct clip *stretch)
+{
+    struct compaction *compaction = &lsm->compaction;
+    if (compaction->phase == COMPACTION_IDLE) {
+        return STATUS_OK;
+    }
+    ASSERT(!compaction->exclusive);
+    struct clip *taken =
+        memory_resize(compaction->taken, (compaction->taken_count + 1) * sizeof(struct clip));
+    if (taken == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    compaction->taken = taken;
+    struct clip copy = {0};
+    enum status status = bound_copy(stretch->lower, &copy.lower);
+    if (status == STATUS_OK) {
+        status = bound_copy(stretch->upper, &copy.upper);
+    }
+    if (status != STATUS_OK) {
+        bound_free(copy.lower);
+        return status;
+    }
+    taken[compaction->taken_count++] = copy;
+    return STATUS_OK;
 }
 
 /* Frees what one step holds; no file is closed if it ended well. */
@@ -375,6 +452,13 @@ static void step_free(struct lsm *lsm)
     compaction->merge_open = false;
     compaction->started = false;
     compaction->phase = COMPACTION_IDLE;
+    for (uint32_t i = 0; i < compaction->taken_count; i++) {
+        bound_free(compaction->taken[i].lower);
+        bound_free(compaction->taken[i].upper);
+    }
+    memory_free(compaction->taken);
+    compaction->taken = NULL;
+    compaction->taken_count = 0;
     compaction->cuts = NULL;
     compaction->cut_count = 0;
     compaction->read_size = 0;
@@ -437,6 +521,7 @@ static void compaction_done(struct env_job *job, enum status status)
         status = step_install_locked(lsm);
         if (status == STATUS_OK) {
             engine_job_worked_locked(lsm, ENGINE_MERGE);
+            exclusive_end_locked(lsm);
             step_free(lsm);
             merging_prune_locked(lsm);
         }
@@ -445,6 +530,9 @@ static void compaction_done(struct env_job *job, enum status status)
     }
     if (status != STATUS_OK) {
         engine_job_failed_locked(lsm, ENGINE_MERGE, status);
+        if (compaction->phase == COMPACTION_COMMITTING) {
+            exclusive_end_locked(lsm);
+        }
         if (compaction->phase == COMPACTION_WRITING && status != STATUS_CANCELLED) {
             compaction->phase = COMPACTION_GIVING_UP;
             compaction_submit_locked(lsm); /* At once: somebody may need the space. */
@@ -519,10 +607,16 @@ void compaction_pump_locked(struct lsm *lsm)
     if (compaction->running || !engine_may_start_locked(lsm, ENGINE_MERGE)) {
         return;
     }
+    bool excluded = lsm->changes.exclusive && !compaction->exclusive;
+    if (excluded &&
+        (compaction->phase == COMPACTION_IDLE || compaction->phase == COMPACTION_COMMITTING)) {
+        return; /* Neither a plan nor an edit is made of a set that changes. */
+    }
     if (compaction->phase != COMPACTION_IDLE) {
         compaction_submit_locked(lsm); /* The next slice, or what failed once more. */
         return;
     }
+    merging_prune_locked(lsm);
     uint32_t full = full_tier(set);
     if (compaction->merging_count == 0) {
         bool heavy = tiers_size(set) > tiers_size_aim(lsm, set);

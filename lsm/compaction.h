@@ -62,6 +62,9 @@ struct compaction {
     struct table_cut *cuts; /* What it took of its inputs. */
     uint32_t cut_count;
     uint64_t read_size;
+    struct clip *taken; /* Stretches that went since it began; bounds owned. */
+    uint32_t taken_count;
+    bool exclusive; /* See changes_begin_locked(). */
     uint64_t purged_count;
     enum status status;
 };
@@ -70,6 +73,9 @@ void compaction_init(struct lsm *lsm);
 void compaction_pump_locked(struct lsm *lsm);
 /* Gives up the step under way; its files are orphans that the next open removes. Blocks. */
 void compaction_abandon(struct lsm *lsm);
+/* A stretch goes from all tables: what the step under way writes of it does not count. Asks for the
+ * write lock. STATUS_NO_MEMORY */
+MUST_USE enum status compaction_note_taken_locked(struct lsm *lsm, const struct clip *stretch);
 /* Bytes above the shape that is aimed at. */
 uint64_t compaction_debt(const struct lsm *lsm, const struct table_set *set);
 

@@ -66,8 +66,10 @@ static void retry_timer_start_locked(struct lsm *lsm)
 
 void engine_job_failed_locked(struct lsm *lsm, enum engine_work work, enum status status)
 {
-    static const char *const names[] = {
-        [ENGINE_FLUSH] = "flush", [ENGINE_MERGE] = "merge", [ENGINE_SEGMENT] = "segment"};
+    static const char *const names[] = {[ENGINE_FLUSH] = "flush",
+                                        [ENGINE_MERGE] = "merge",
+                                        [ENGINE_SEGMENT] = "segment",
+                                        [ENGINE_CHANGE] = "change"};
     ASSERT(status != STATUS_OK);
     if (status == STATUS_CANCELLED) {
         return;
@@ -138,7 +140,7 @@ static bool is_quiet_locked(struct lsm *lsm)
     mutex_unlock(&lsm->cleanup_mutex);
     return quiet && lsm->wal.in_flight == NULL && list_empty(&lsm->wal.filling) &&
            list_empty(&lsm->lost_writes) && !lsm->prepare.running && !lsm->flush.running &&
-           !lsm->compaction.running;
+           !lsm->compaction.running && !lsm->changes.running && list_empty(&lsm->changes.queue);
 }
 
 /* Whether a request can be answered, and with what. */
@@ -166,13 +168,20 @@ static bool requests_due_locked(const struct lsm *lsm, const struct list_node *r
     return false;
 }
 
+/* Whether changes wait in vain. */
+static bool changes_end_is_near_locked(const struct lsm *lsm)
+{
+    return (lsm->stopping || lsm->cancelled) && !lsm->changes.running &&
+           !list_empty(&lsm->changes.queue);
+}
+
 static bool notice_due_locked(struct lsm *lsm)
 {
     return (lsm->failed && !lsm->failure_told) || !lsm->retry_told ||
            !list_empty(&lsm->lost_writes) ||
            requests_due_locked(lsm, &lsm->flush_requests, lsm->flushed_total) ||
            requests_due_locked(lsm, &lsm->compact_requests, lsm->compacted_total) ||
-           (lsm->stop != NULL && is_quiet_locked(lsm));
+           changes_end_is_near_locked(lsm) || (lsm->stop != NULL && is_quiet_locked(lsm));
 }
 
 void engine_pump_locked(struct lsm *lsm)
@@ -185,6 +194,7 @@ void engine_pump_locked(struct lsm *lsm)
     if (!lsm->failed && !lsm->stopping) {
         flush_pump_locked(lsm);
         compaction_pump_locked(lsm);
+        changes_pump_locked(lsm);
     }
     if (notice_due_locked(lsm)) {
         engine_notify_locked(lsm);
@@ -253,6 +263,11 @@ static void notify_done(struct env_job *job, enum status status)
     lost_writes_tell_locked(lsm);
     requests_tell_locked(lsm, &lsm->flush_requests, &lsm->flushed_total);
     requests_tell_locked(lsm, &lsm->compact_requests, &lsm->compacted_total);
+    if (changes_end_is_near_locked(lsm)) {
+        mutex_unlock(&lsm->mutex);
+        changes_cancel(lsm);
+        mutex_lock(&lsm->mutex);
+    }
     struct lsm_stop *stop = NULL;
     if (lsm->stop != NULL && is_quiet_locked(lsm)) {
         stop = lsm->stop;
@@ -281,5 +296,6 @@ void engine_init_jobs(struct lsm *lsm)
     commit_init(lsm);
     flush_init(lsm);
     compaction_init(lsm);
+    changes_init(lsm);
     sources_cleanup_init(lsm);
 }

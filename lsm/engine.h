@@ -22,6 +22,7 @@
 #include "base/mutex.h"
 #include "lsm/budget.h"
 #include "lsm/cache.h"
+#include "lsm/change.h"
 #include "lsm/compaction.h"
 #include "lsm/epoch.h"
 #include "lsm/flush.h"
@@ -60,7 +61,7 @@ struct segment_prepare {
 };
 
 /* Background work that can fail and is tried again. */
-enum engine_work { ENGINE_FLUSH, ENGINE_MERGE, ENGINE_SEGMENT, ENGINE_WORK_COUNT };
+enum engine_work { ENGINE_FLUSH, ENGINE_MERGE, ENGINE_SEGMENT, ENGINE_CHANGE, ENGINE_WORK_COUNT };
 
 /* How one kind of work rests after a failure. */
 struct engine_retry {
@@ -110,6 +111,7 @@ struct lsm {
     struct flush flush;
     struct compaction compaction;
     struct purge purge;
+    struct changes changes;
     uint64_t frozen_total;    /* Memtables ever frozen, plus one. */
     uint64_t flushed_total;   /* Of those, how many are in tables. */
     uint64_t compacted_total; /* Of those, how many are in the bottom. */

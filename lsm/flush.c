@@ -217,7 +217,8 @@ void flush_pump_locked(struct lsm *lsm)
         flush_submit_locked(lsm); /* The next slice, or what failed once more. */
         return;
     }
-    if (sources->frozen_count == 0 || sources->tables->run_count >= LSM_RUN_COUNT_BEFORE_STALL) {
+    if (sources->frozen_count == 0 || changes_hold_flush_locked(lsm) ||
+        sources->tables->run_count >= LSM_RUN_COUNT_BEFORE_STALL) {
         return;
     }
     flush->started = false;

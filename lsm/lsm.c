@@ -118,6 +118,7 @@ static void leftovers_tell(struct lsm *lsm)
         struct lsm_write *write = container_of(node, struct lsm_write, node);
         write->done(write, lsm->failed ? STATUS_INDETERMINATE : STATUS_CANCELLED);
     }
+    changes_cancel(lsm);
     while ((node = list_take_first(&lsm->flush_requests)) != NULL ||
            (node = list_take_first(&lsm->compact_requests)) != NULL) {
         struct lsm_request *request = container_of(node, struct lsm_request, node);

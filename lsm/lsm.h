@@ -184,6 +184,23 @@ MUST_USE enum status lsm_flush(struct lsm *lsm, struct lsm_request *request);
 /* Flushes, then merges every tier into the bottom. */
 MUST_USE enum status lsm_compact(struct lsm *lsm, struct lsm_request *request);
 
+/*
+ * A stretch goes: every cell of it that was accepted before the call, whatever its version; what is
+ * accepted later stays. Atomic over a crash. Costs no more than an edit for each table that lies
+ * across a bound; space is given back as merges and removals come to it. Iterators that are open
+ * go on to show it.
+ */
+struct lsm_excise {
+    struct slice lower; /* Copied. Keys at or above it, */
+    struct slice upper; /* and below it; empty: no bound. */
+    /* On the loop. STATUS_OK: gone, durably. STATUS_CANCELLED: closed before; at the next open it
+     * is gone or all there. While the engine is read-only it waits. */
+    void (*done)(struct lsm_excise *excise, enum status status);
+};
+/* STATUS_INVALID (lower not below upper, or too long), STATUS_READ_ONLY, STATUS_CLOSED,
+ * STATUS_NO_MEMORY: `done` is not called. */
+MUST_USE enum status lsm_excise(struct lsm *lsm, struct lsm_excise *excise);
+
 /* Counters since open, and what is there now. */
 struct lsm_stats {
     uint64_t key_estimate; /* Cells in memtables and tables, duplicates not removed. */

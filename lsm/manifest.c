@@ -34,6 +34,7 @@ enum manifest_tag {
     MANIFEST_REPLAY = 5,
     MANIFEST_NEXT_FILE = 6,
     MANIFEST_CUT = 7,
+    MANIFEST_EXCISE = 8,
 };
 
 void manifest_put_table(struct buffer *edit, const struct manifest_table *table)
@@ -79,6 +80,14 @@ void manifest_put_gap(struct buffer *edit, uint64_t file_id, struct slice lower,
     if (slice_compare(lower, upper) < 0) {
         manifest_put_cut(edit, file_id, &(struct clip){.lower = lower, .upper = upper});
     }
+}
+
+void manifest_put_excise(struct buffer *edit, const struct clip *stretch, uint64_t position)
+{
+    codec_put_u8(edit, MANIFEST_EXCISE);
+    codec_put_bytes(edit, stretch->lower);
+    codec_put_bytes(edit, stretch->upper);
+    codec_put_u64(edit, position);
 }
 
 void manifest_put_segment(struct buffer *edit, const struct manifest_segment *segment)
@@ -250,18 +259,18 @@ static enum status key_copy(struct slice from, struct slice *to)
     return STATUS_OK;
 }
 
-static enum status clip_append(struct manifest_table *table, const struct clip *clip)
+static enum status clip_copy(const struct clip *from, struct clip *to)
 {
     struct clip copy = {0};
-    enum status status = key_copy(clip->lower, &copy.lower);
+    enum status status = key_copy(from->lower, &copy.lower);
     if (status == STATUS_OK) {
-        status = key_copy(clip->upper, &copy.upper);
+        status = key_copy(from->upper, &copy.upper);
     }
     if (status != STATUS_OK) {
         key_free(copy.lower);
         return status;
     }
-    table->clips[table->clip_count++] = copy;
+    *to = copy;
     return STATUS_OK;
 }
 
@@ -279,7 +288,8 @@ static enum status table_cut(struct manifest_table *table, const struct clip *st
         uint32_t count =
             clip_cut(&table->clips[i], properties->key_min, properties->key_max, stretch, left);
         for (uint32_t j = 0; status == STATUS_OK && j < count; j++) {
-            status = clip_append(&cut, &left[j]);
+            status = clip_copy(&left[j], &cut.clips[cut.clip_count]);
+            cut.clip_count += status == STATUS_OK ? 1 : 0;
         }
     }
     if (status != STATUS_OK) {
@@ -293,20 +303,13 @@ static enum status table_cut(struct manifest_table *table, const struct clip *st
     return STATUS_OK;
 }
 
-static bool stretch_is_sound(const struct clip *stretch)
-{
-    return stretch->lower.size <= LSM_KEY_SIZE_MAX + 1 &&
-           stretch->upper.size <= LSM_KEY_SIZE_MAX + 1 &&
-           (stretch->upper.size == 0 || slice_compare(stretch->lower, stretch->upper) < 0);
-}
-
 static enum status cut_apply(struct manifest_state *state, struct codec_reader *reader)
 {
     uint64_t file_id = codec_get_u64(reader);
     struct clip stretch = {.lower = codec_get_bytes(reader)};
     stretch.upper = codec_get_bytes(reader);
     uint32_t index = table_find(state, file_id);
-    if (!codec_reader_ok(reader) || index == state->table_count || !stretch_is_sound(&stretch)) {
+    if (!codec_reader_ok(reader) || index == state->table_count || !clip_is_stretch(&stretch)) {
         return STATUS_CORRUPT;
     }
     enum status status = table_cut(&state->tables[index], &stretch);
@@ -316,17 +319,14 @@ static enum status cut_apply(struct manifest_state *state, struct codec_reader *
     return status;
 }
 
-/* Of version 1: keys below a bound went from all tables of a run. */
-static enum status lower_apply(struct manifest_state *state, struct codec_reader *reader)
+/* Off all tables, or those of one run; what is left empty is dropped. */
+static enum status tables_cut(struct manifest_state *state, const uint64_t *run_id,
+                              const struct clip *stretch)
 {
-    uint64_t run_id = codec_get_u64(reader);
-    struct clip stretch = {.upper = codec_get_bytes(reader)};
-    if (!codec_reader_ok(reader) || stretch.upper.size == 0 || !stretch_is_sound(&stretch)) {
-        return STATUS_CORRUPT;
-    }
     for (uint32_t i = state->table_count; i > 0; i--) {
         struct manifest_table *table = &state->tables[i - 1];
-        enum status status = table->run_id == run_id ? table_cut(table, &stretch) : STATUS_OK;
+        enum status status =
+            run_id == NULL || table->run_id == *run_id ? table_cut(table, stretch) : STATUS_OK;
         if (status != STATUS_OK) {
             return status;
         }
@@ -335,6 +335,58 @@ static enum status lower_apply(struct manifest_state *state, struct codec_reader
         }
     }
     return STATUS_OK;
+}
+
+static enum status excise_apply(struct manifest_state *state, struct codec_reader *reader)
+{
+    struct manifest_excise excise = {.stretch.lower = codec_get_bytes(reader)};
+    excise.stretch.upper = codec_get_bytes(reader);
+    excise.position = codec_get_u64(reader);
+    if (!codec_reader_ok(reader) || !clip_is_stretch(&excise.stretch)) {
+        return STATUS_CORRUPT;
+    }
+    enum status status = tables_cut(state, NULL, &excise.stretch);
+    if (status != STATUS_OK || excise.position <= state->replay_position) {
+        return status;
+    }
+    struct manifest_excise *excises = array_grow(state->excises, state->excise_count,
+                                                 &state->excise_capacity, sizeof(*state->excises));
+    if (excises == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    state->excises = excises;
+    status = clip_copy(&excise.stretch, &excises[state->excise_count].stretch);
+    if (status == STATUS_OK) {
+        excises[state->excise_count++].position = excise.position;
+    }
+    return status;
+}
+
+/* Nothing that is replayed lies before the position any more. */
+static void excises_prune(struct manifest_state *state)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < state->excise_count; i++) {
+        struct manifest_excise *excise = &state->excises[i];
+        if (excise->position > state->replay_position) {
+            state->excises[kept++] = *excise;
+        } else {
+            key_free(excise->stretch.lower);
+            key_free(excise->stretch.upper);
+        }
+    }
+    state->excise_count = kept;
+}
+
+/* Of version 1: keys below a bound went from all tables of a run. */
+static enum status lower_apply(struct manifest_state *state, struct codec_reader *reader)
+{
+    uint64_t run_id = codec_get_u64(reader);
+    struct clip stretch = {.upper = codec_get_bytes(reader)};
+    if (!codec_reader_ok(reader) || stretch.upper.size == 0 || !clip_is_stretch(&stretch)) {
+        return STATUS_CORRUPT;
+    }
+    return tables_cut(state, &run_id, &stretch);
 }
 
 static enum status segment_apply(struct manifest_state *state, struct codec_reader *reader)
@@ -366,6 +418,7 @@ static enum status replay_apply(struct manifest_state *state, struct codec_reade
         return STATUS_CORRUPT;
     }
     state->replay_position = position;
+    excises_prune(state);
     uint32_t dead = 0;
     while (dead < state->segment_count && state->segments[dead].id < segment_id) {
         dead++;
@@ -417,6 +470,9 @@ enum status manifest_state_apply(struct manifest_state *state, struct slice edit
         case MANIFEST_CUT:
             status = cut_apply(state, &reader);
             break;
+        case MANIFEST_EXCISE:
+            status = excise_apply(state, &reader);
+            break;
         default:
             status = STATUS_CORRUPT;
             break;
@@ -441,6 +497,9 @@ static void table_put(struct buffer *edit, const struct manifest_table *table)
 
 void manifest_state_put(struct buffer *edit, const struct manifest_state *state)
 {
+    for (uint32_t i = 0; i < state->excise_count; i++) { /* First: there is nothing to cut yet. */
+        manifest_put_excise(edit, &state->excises[i].stretch, state->excises[i].position);
+    }
     for (uint32_t i = 0; i < state->table_count; i++) {
         table_put(edit, &state->tables[i]);
     }
@@ -456,6 +515,11 @@ void manifest_state_deinit(struct manifest_state *state)
     for (uint32_t i = 0; i < state->table_count; i++) {
         table_free(&state->tables[i]);
     }
+    for (uint32_t i = 0; i < state->excise_count; i++) {
+        key_free(state->excises[i].stretch.lower);
+        key_free(state->excises[i].stretch.upper);
+    }
+    memory_free(state->excises);
     memory_free(state->tables);
     memory_free(state->segments);
     *state = (struct manifest_state){0};

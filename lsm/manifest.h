@@ -51,11 +51,21 @@ struct manifest_segment {
     uint64_t start_position; /* WAL_START_UNKNOWN unless made after a recovery. */
 };
 
+/* A stretch that went: records of it that end at or before `position` are not replayed. Kept until
+ * the replay position is there. */
+struct manifest_excise {
+    struct clip stretch; /* Owned. */
+    uint64_t position;
+};
+
 /* What all edits so far amount to. */
 struct manifest_state {
     struct manifest_table *tables; /* By ascending file id. */
     uint32_t table_count;
     uint32_t table_capacity;
+    struct manifest_excise *excises;
+    uint32_t excise_count;
+    uint32_t excise_capacity;
     struct manifest_segment *segments; /* By ascending id. */
     uint32_t segment_count;
     uint32_t segment_capacity;
@@ -71,6 +81,8 @@ void manifest_put_cut(struct buffer *edit, uint64_t file_id, const struct clip *
 /* The same between two clips: [lower, upper), nothing if they touch. */
 void manifest_put_gap(struct buffer *edit, uint64_t file_id, struct slice lower,
                       struct slice upper);
+/* The stretch is cut off all tables that are there, and off the log up to `position`. */
+void manifest_put_excise(struct buffer *edit, const struct clip *stretch, uint64_t position);
 void manifest_put_segment(struct buffer *edit, const struct manifest_segment *segment);
 /* Everything before `replay_position` is in tables; segments below `segment_id` are dead. */
 void manifest_put_replay(struct buffer *edit, uint64_t replay_position, uint64_t segment_id);

@@ -284,15 +284,31 @@ static enum status tables_load(struct lsm *lsm, struct table_set **set)
     return status;
 }
 
+/* Whether the record went with a stretch that was excised after it was written. */
+static bool is_excised(const struct manifest_state *state, struct slice key, uint64_t end)
+{
+    for (uint32_t i = 0; i < state->excise_count; i++) {
+        const struct manifest_excise *excise = &state->excises[i];
+        if (end <= excise->position && clip_holds(&excise->stretch, key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct replay {
     struct lsm *lsm;
     struct version version_min; /* Of all records; with none, the greatest there is. */
 };
 
-static enum status record_replay(void *context, struct slice key, struct slice encoded)
+static enum status record_replay(void *context, struct slice key, struct slice encoded,
+                                 uint64_t end)
 {
     struct replay *replay = context;
     struct lsm *lsm = replay->lsm;
+    if (is_excised(&lsm->manifest.state, key, end)) {
+        return STATUS_OK;
+    }
     struct cell cell;
     enum status decoded = cell_decode(encoded, &cell);
     ASSERT(decoded == STATUS_OK); /* wal_recover() has looked. */

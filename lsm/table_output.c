@@ -9,7 +9,8 @@
 #include "lsm/engine.h"
 #include "lsm/mutant.h"
 
-static enum status writer_begin(struct lsm *lsm, struct table_output *output)
+/* Room for one more place. */
+static enum status places_reserve(struct table_output *output)
 {
     if (output->place_count == output->place_capacity) {
         uint32_t capacity = output->place_capacity == 0 ? 8 : output->place_capacity * 2;
@@ -20,6 +21,14 @@ static enum status writer_begin(struct lsm *lsm, struct table_output *output)
         }
         output->places = places;
         output->place_capacity = capacity;
+    }
+    return STATUS_OK;
+}
+
+static enum status writer_begin(struct lsm *lsm, struct table_output *output)
+{
+    if (places_reserve(output) != STATUS_OK) {
+        return STATUS_NO_MEMORY;
     }
     struct table_writer_options options = {
         .block_size = lsm->options.block_size,
@@ -105,6 +114,44 @@ enum status table_output_finish(struct lsm *lsm, struct table_output *output)
         status = lsm->env->ops->dir_sync(lsm->env, lsm->path);
     }
     return status;
+}
+
+/* The places keep their order: by key, and those of one file in a row. */
+enum status table_output_cut(struct lsm *lsm, struct table_output *output,
+                             const struct clip *stretch)
+{
+    for (uint32_t i = output->place_count; i > 0; i--) {
+        struct table_place *place = &output->places[i - 1];
+        struct table *table = place->table;
+        const struct table_properties *properties = &table->properties;
+        struct clip left[2];
+        if (places_reserve(output) != STATUS_OK) {
+            return STATUS_NO_MEMORY;
+        }
+        place = &output->places[i - 1];
+        uint32_t count =
+            clip_cut(&place->clip, properties->key_min, properties->key_max, stretch, left);
+        struct table_place *behind = place + 1;
+        size_t behind_size = (output->place_count - i) * sizeof(*behind);
+        if (count == 2) {
+            memmove(behind + 1, behind, behind_size);
+            behind[0] = *place;
+            behind[0].clip = left[1];
+            table_acquire(table);
+            output->place_count++;
+        }
+        if (count > 0) {
+            place->clip = left[0];
+            continue;
+        }
+        memmove(place, behind, behind_size);
+        output->place_count--;
+        if (table_release(table)) {
+            file_discard(lsm, table->file_id);
+            table_close(table);
+        }
+    }
+    return STATUS_OK;
 }
 
 void table_output_reset(struct table_output *output)

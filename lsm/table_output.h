@@ -33,6 +33,10 @@ MUST_USE enum status table_output_add(struct lsm *lsm, struct table_output *outp
                                       struct slice key, struct slice cell, bool *cut);
 /* Ends the last table and makes the names durable. */
 MUST_USE enum status table_output_finish(struct lsm *lsm, struct table_output *output);
+/* Keys of the stretch do not count in what was written; a table of which nothing is left is
+ * removed. STATUS_NO_MEMORY */
+MUST_USE enum status table_output_cut(struct lsm *lsm, struct table_output *output,
+                                      const struct clip *stretch);
 /* Drops the references and what was not finished; the files stay. Ready for use again. */
 void table_output_reset(struct table_output *output);
 /* The same, and removes the files: no edit names them. In jobs only. */

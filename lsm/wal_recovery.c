@@ -21,10 +21,10 @@
 #include "lsm/wal.h"
 
 static enum status body_replay(struct wal_recovery *recovery, struct slice body,
-                               uint32_t record_count)
+                               const struct wal_group_header *header)
 {
     struct codec_reader reader = codec_reader_make(body);
-    for (uint32_t i = 0; i < record_count; i++) {
+    for (uint32_t i = 0; i < header->record_count; i++) {
         struct slice key;
         struct slice cell;
         struct cell decoded;
@@ -32,7 +32,8 @@ static enum status body_replay(struct wal_recovery *recovery, struct slice body,
         if (!codec_reader_ok(&reader) || cell_decode(cell, &decoded) != STATUS_OK) {
             return STATUS_CORRUPT;
         }
-        enum status status = recovery->record(recovery->context, key, cell);
+        uint64_t end = header->position + (body.size - reader.rest.size);
+        enum status status = recovery->record(recovery->context, key, cell, end);
         if (status != STATUS_OK) {
             return status;
         }
@@ -95,7 +96,7 @@ static enum status group_visit(struct wal_recovery *recovery, struct segment_sca
         broken_note(recovery, scan->index, scan->expected);
         return STATUS_OK;
     }
-    enum status status = body_replay(recovery, body, header->record_count);
+    enum status status = body_replay(recovery, body, header);
     if (status != STATUS_OK) {
         if (status == STATUS_CORRUPT) {
             log_error(recovery->env, "wal.malformed", "segment=%llx offset=%llu",

@@ -39,8 +39,9 @@ struct wal_recovery {
     struct wal_recovery_segment *segments;
     uint32_t segment_count;
     uint64_t replay_position; /* Records before it are in tables already. */
-    /* Called for each record from there on; a failure ends the recovery with it. */
-    enum status (*record)(void *context, struct slice key, struct slice cell);
+    /* Called for each record from there on, with the position of its end; a failure ends the
+     * recovery with it. */
+    enum status (*record)(void *context, struct slice key, struct slice cell, uint64_t end);
     void *context;
     bool read_only; /* Only look. */
 

@@ -90,8 +90,9 @@ static const struct env_ops fuzz_ops = {
     .log_write = fuzz_log,
 };
 
-static enum status record_check(void *context, struct slice key, struct slice cell)
+static enum status record_check(void *context, struct slice key, struct slice cell, uint64_t end)
 {
+    (void)end;
     struct cell decoded;
     (void)context;
     ASSERT(key.size >= 1);

@@ -286,6 +286,8 @@ Test(manifest, golden_file_of_version_2)
     manifest_put_drop(&edit, 5);
     manifest_put_cut(&edit, 3, &(struct clip){slice_text("a5"), slice_text("a7")});
     manifest_put_cut(&edit, 4, &(struct clip){.lower = slice_text("b")});
+    manifest_put_excise(&edit, &(struct clip){slice_text("a4"), slice_text("a40")}, 70);
+    manifest_put_excise(&edit, &(struct clip){slice_text("b3+"), slice_text("b4")}, 80);
     manifest_put_segment(&edit, &(struct manifest_segment){7, 8, 9});
     manifest_put_replay(&edit, 77, 7);
     manifest_put_next_file(&edit, 12);
@@ -301,8 +303,12 @@ Test(manifest, golden_file_of_version_2)
     struct manifest_state state = {0};
     uint64_t offset = 0;
     cr_assert_eq(manifest_decode(buffer_slice(&golden), &state, &offset), STATUS_OK);
-    cr_assert_eq(state.tables[0].clip_count, 2);
+    cr_assert_eq(state.tables[0].clip_count, 3);
+    cr_assert(slice_equal(state.tables[1].clips[0].lower, slice_text("a40")));
     cr_assert(slice_equal(state.tables[1].clips[0].upper, slice_text("b")));
+    cr_assert_eq(state.excise_count, 1, "the other one is behind the replay position");
+    cr_assert_eq(state.excises[0].position, 80);
+    cr_assert(slice_equal(state.excises[0].stretch.lower, slice_text("b3+")));
     manifest_state_deinit(&state);
     buffer_deinit(&edit);
     buffer_deinit(&made);

@@ -116,8 +116,9 @@ static void append_group(uint32_t number)
     group_run();
 }
 
-static enum status record_take(void *context, struct slice key, struct slice cell)
+static enum status record_take(void *context, struct slice key, struct slice cell, uint64_t end)
 {
+    (void)end;
     (void)context;
     (void)cell;
     cr_assert_lt(replayed_count, RECORD_COUNT_MAX);

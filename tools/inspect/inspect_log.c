@@ -130,8 +130,9 @@ void inspect_segment(struct inspect *inspect, const char *path)
     buffer_deinit(&bytes);
 }
 
-static enum status record_pass(void *context, struct slice key, struct slice cell)
+static enum status record_pass(void *context, struct slice key, struct slice cell, uint64_t end)
 {
+    (void)end;
     (void)context;
     (void)key;
     (void)cell;
