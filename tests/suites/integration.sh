@@ -8,7 +8,7 @@ part() {
     local preset=$1 log=$RUN_SCRATCH/$1.log rc=0 said
     local -a options=()
     [[ $RUN_MODE != quick ]] || options+=(--quick)
-    suite_build "$preset" kvnode kvctl lsm_inspect embedded
+    suite_build "$preset" kvnode kvctl bench_lsm lsm_inspect embedded
     tests/integration/run.py "${options[@]}" --programs "build/$preset/bin" "${@:2}" \
         >"$log" 2>&1 || rc=$?
     cat "$log"
@@ -24,6 +24,6 @@ part() {
 
 part release
 if [[ $RUN_MODE != quick ]]; then
-    part debug engine. protocol. commands. admin. process. failover.one_of crash.all_nodes
+    part debug bench. engine. protocol. commands. admin. process. failover.one_of crash.all_nodes
 fi
 suite_end

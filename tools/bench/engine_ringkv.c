@@ -288,7 +288,8 @@ static bool ringkv_iterator_open(struct engine *engine, struct slice lower,
     struct ringkv_iterator *made = memory_allocate_zeroed(1, sizeof(*made));
     ASSERT(made != NULL);
     made->base.engine = engine;
-    struct lsm_iterator_options options = {.lower = lower, .wait = LSM_MAY_BLOCK};
+    struct lsm_iterator_options options = {
+        .lower = lower, .wait = LSM_MAY_BLOCK, .skip_dead = true};
     enum status status = lsm_iterator_open(ringkv_of(engine)->lsm, &options, &made->iterator);
     if (status != STATUS_OK) {
         (void)fprintf(stderr, "bench_lsm: ringkv: iterator: %s\n", status_name(status));
@@ -307,7 +308,7 @@ static enum status ringkv_iterator_next(struct engine_iterator *iterator, struct
     enum status status;
     do {
         status = lsm_iterator_next(ringkv->iterator, key, &cell);
-    } while (status == STATUS_BUDGET || (status == STATUS_OK && cell.kind == CELL_DELETE));
+    } while (status == STATUS_BUDGET);
     if (status == STATUS_OK) {
         *value = cell.value;
     }
