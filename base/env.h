@@ -96,7 +96,7 @@ struct env_ops {
     uint64_t (*random_u64)(struct env *env);   /* Seeded in simulation. */
     void (*log_write)(struct env *env, enum log_level level, struct slice line);
 
-    /* Starts, or starts again from now. */
+    /* Starts, or starts again from now. A delay of 0 ends in the next turn of the loop. */
     void (*timer_start)(struct env *env, struct env_timer *timer, uint64_t delay_ns);
     void (*timer_stop)(struct env *env, struct env_timer *timer); /* Harmless if not running. */
 

@@ -12,7 +12,9 @@
  *      `implementation` is index + 1. Starting, restarting and stopping allocate nothing but the
  *      growth of the array.
  *  (4) timer_handle is armed no later than the first timer is due; it may fire early, and then
- *      finds nothing due.
+ *      finds nothing due. It counts whole milliseconds, so a timer that is due when it is started
+ *      (a delay of 0: the next turn) goes without it: the next poll does not wait, and then it
+ *      fires.
  */
 #include "base/env_uv.h"
 
@@ -184,6 +186,11 @@ static void timer_take(struct env_uv *env, struct env_timer *timer)
 
 static void timers_fired(uv_timer_t *handle);
 
+static bool timer_is_due(const struct env_uv *env)
+{
+    return env->timer_count > 0 && env->timers[0]->due_ns <= uv_hrtime();
+}
+
 static void timers_arm(struct env_uv *env)
 {
     if (env->timer_count == 0) {
@@ -194,7 +201,7 @@ static void timers_arm(struct env_uv *env)
         return;
     }
     uint64_t due_ns = env->timers[0]->due_ns;
-    if (due_ns >= env->timer_armed) {
+    if (due_ns >= env->timer_armed || timer_is_due(env)) {
         return;
     }
     /* The loop counts the same clock in whole milliseconds; rounding up never fires early. */
@@ -206,19 +213,24 @@ static void timers_arm(struct env_uv *env)
     env->timer_armed = due_ns;
 }
 
-static void timers_fired(uv_timer_t *handle)
+/* Those that are due and were started before `order`. */
+static void timers_run(struct env_uv *env, uint64_t order)
 {
-    struct env_uv *env = handle->data;
-    env->timer_armed = UINT64_MAX;
     uint64_t now = uv_hrtime();
-    uint64_t order = env->timer_order;
-    /* One that is started meanwhile waits for the next turn, or a delay of 0 would never end. */
     while (env->timer_count > 0 && env->timers[0]->due_ns <= now && env->timers[0]->order < order) {
         struct env_timer *timer = env->timers[0];
         timer_take(env, timer);
         env->once_seen = env->once;
         timer->fired(timer);
     }
+}
+
+static void timers_fired(uv_timer_t *handle)
+{
+    struct env_uv *env = handle->data;
+    env->timer_armed = UINT64_MAX;
+    /* One that is started meanwhile waits for the next turn, or a delay of 0 would never end. */
+    timers_run(env, env->turn_order);
     timers_arm(env);
 }
 
@@ -457,7 +469,7 @@ static void again_done(uv_idle_t *handle)
 
 static void turn_end(struct env_uv *env)
 {
-    bool again = net_uv_turn_end(env) || env->once_seen;
+    bool again = net_uv_turn_end(env) || env->once_seen || timer_is_due(env);
     env->once_seen = false;
     if (again) {
         int rc = uv_idle_start(&env->again, again_done);
@@ -470,12 +482,17 @@ static void turn_end(struct env_uv *env)
 
 static void before_poll_done(uv_prepare_t *handle)
 {
-    turn_end(handle->data);
+    struct env_uv *env = handle->data;
+    env->turn_order = env->timer_order;
+    turn_end(env);
 }
 
 static void after_poll_done(uv_check_t *handle)
 {
-    turn_end(handle->data);
+    struct env_uv *env = handle->data;
+    timers_run(env, env->turn_order);
+    timers_arm(env);
+    turn_end(env);
 }
 
 void env_uv_run(struct env *base)

@@ -58,6 +58,7 @@ struct env_uv {
     size_t timer_count;
     size_t timer_capacity;
     uint64_t timer_order; /* Of the timer started next. */
+    uint64_t turn_order;  /* The same, when this turn of the loop began. */
     uint64_t timer_armed; /* When timer_handle fires, in ns; UINT64_MAX if it is stopped. */
     uv_timer_t timer_handle;
 

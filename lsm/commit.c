@@ -7,13 +7,28 @@
  *      between names a replay position that leaves nothing out.
  *  (3) After a failed write or sync nothing more is written, and every write not yet answered is
  *      told INDETERMINATE: what reached the disk is unknown.
+ *  (4) Groups are applied in the order in which they were written: the WAL lane is first in, first
+ *      out, and so are its completions.
+ *
+ * When groups begin: the first write of an idle log starts a job at once, and the job takes all
+ * that has come when it runs. When a group is done, its callers are told first, and the next group
+ * begins with the next turn of the loop, so that what they write in answer is in it: otherwise two
+ * halves of the callers would take turns, each waiting for the other's sync. But if far more
+ * waits already than is under way, a second job is queued behind the first, and the lane goes on
+ * without the loop.
  */
 #include "base/codec.h"
 #include "base/contract.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "lsm/engine.h"
 #include "lsm/mutant.h"
 #include "lsm/wal_recovery.h"
+
+/* The next segment is made ready once this part of the current one is written. */
+#define SEGMENT_AHEAD_SHARE 8u
+/* The lane goes on by itself with a group this much larger than the one it writes. */
+#define CROWD_FACTOR 2u
 
 enum status commit_merge_locked(struct lsm *lsm, struct slice key, struct slice encoded_cell)
 {
@@ -45,11 +60,13 @@ static void freeze_if_full_locked(struct lsm *lsm)
         enum status status = sources_freeze_locked(lsm);
         if (status != STATUS_OK) {
             log_warn(lsm->env, "lsm.freeze_failed", "status=%s", status_name(status));
+        } else {
+            engine_pump_locked(lsm); /* There is something to flush. */
         }
     }
 }
 
-/* Makes the records of an unsynced write visible. */
+/* Makes the records of a write that is not logged visible. */
 static enum status records_merge_locked(struct lsm *lsm, const struct lsm_write *write)
 {
     for (uint32_t i = 0; i < write->record_count; i++) {
@@ -66,6 +83,21 @@ static enum status records_merge_locked(struct lsm *lsm, const struct lsm_write 
         }
     }
     return STATUS_OK;
+}
+
+/* The same for a buffered one: from its bytes in the log, just encoded. */
+static enum status logged_merge_locked(struct lsm *lsm, const struct lsm_write *write)
+{
+    struct codec_reader reader = codec_reader_make(wal_last_bytes(&lsm->wal, write->size));
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < write->record_count; i++) {
+        struct slice key;
+        struct slice cell;
+        wal_record_get(&reader, &key, &cell);
+        ASSERT(codec_reader_ok(&reader)); /* We encoded it. */
+        status = commit_merge_locked(lsm, key, cell);
+    }
+    return status;
 }
 
 static enum status admit_locked(const struct lsm *lsm, uint64_t size)
@@ -118,13 +150,14 @@ enum status lsm_write(struct lsm *lsm, struct lsm_write *write)
         }
     }
     if (write->durability != LSM_SYNCED || LSM_MUTANT(GROUP_VISIBLE_EARLY)) {
-        enum status merged = records_merge_locked(lsm, write);
+        enum status merged = write->durability == LSM_NONE ? records_merge_locked(lsm, write)
+                                                           : logged_merge_locked(lsm, write);
         if (merged != STATUS_OK) { /* Accepted, and partly visible: no way back. */
             engine_fail_locked(lsm, merged, "memtable");
         }
         freeze_if_full_locked(lsm);
     }
-    engine_pump_locked(lsm);
+    commit_pump_locked(lsm); /* Not the whole pump: a write makes nothing else due by itself. */
     mutex_unlock(&lsm->mutex);
     return STATUS_OK;
 }
@@ -193,18 +226,35 @@ static void writes_move(struct list_node *to, struct list_node *from)
 
 static void idle_timer_start_locked(struct lsm *lsm)
 {
-    bool stale = lsm->wal.watermark < lsm->wal.written_position;
-    if (stale && !lsm->idle_timer_running && !lsm->stopping && !lsm->failed && !lsm->cancelled &&
-        list_empty(&lsm->wal.filling)) {
+    const struct wal *wal = &lsm->wal;
+    if (wal->in_flight != NULL || !list_empty(&wal->filling) || lsm->idle_timer_running ||
+        lsm->stopping || lsm->failed || lsm->cancelled) {
+        return;
+    }
+    if (wal->watermark < wal->written_position) {
         lsm->idle_timer_running = true;
         env_timer_start_ms(lsm->env, &lsm->idle_timer, LSM_IDLE_DELAY_MS);
     }
 }
 
-static void wal_job_run(struct env_job *job)
+static void commit_run(struct env_job *job)
 {
-    struct lsm *lsm = container_of(job, struct lsm, wal_job);
-    lsm->wal_status = wal_run(&lsm->wal);
+    struct commit *commit = container_of(job, struct commit, job);
+    struct lsm *lsm = commit->lsm;
+    uint64_t capacity = 0;
+    mutex_lock(&lsm->mutex);
+    enum wal_next next = wal_next(&lsm->wal, &capacity);
+    mutex_unlock(&lsm->mutex);
+    commit->group = NULL;
+    if (next != WAL_RUN) {
+        return; /* The pump looks what is missing. */
+    }
+    commit->status = wal_run(&lsm->wal);
+    mutex_lock(&lsm->mutex);
+    commit->group = wal_take_done(&lsm->wal, commit->status);
+    lsm->stats.wal_written = lsm->wal.bytes_written;
+    lsm->stats.sync_count = lsm->wal.sync_count;
+    mutex_unlock(&lsm->mutex);
 }
 
 static void writes_tell(struct list_node *writes, enum status status)
@@ -216,22 +266,15 @@ static void writes_tell(struct list_node *writes, enum status status)
     }
 }
 
-static void wal_job_done(struct env_job *job, enum status status)
+/* What came of a group; those of its writes that are told now go to `answered`. */
+static enum status group_end_locked(struct lsm *lsm, struct wal_group *group, enum status status,
+                                    struct list_node *answered)
 {
-    struct lsm *lsm = container_of(job, struct lsm, wal_job);
-    struct list_node answered;
-    list_init(&answered);
-    mutex_lock(&lsm->mutex);
-    struct wal_group *group = wal_take_done(&lsm->wal);
-    lsm->cancelled = lsm->cancelled || status == STATUS_CANCELLED;
-    if (status == STATUS_OK) {
-        status = lsm->wal_status;
-    }
     if (status == STATUS_OK) {
         status = group_apply_locked(lsm, group);
     }
     if (status == STATUS_OK || status == STATUS_CANCELLED) {
-        writes_move(&answered, &group->writes);
+        writes_move(answered, &group->writes);
     } else {
         engine_fail_locked(lsm, status, "log");
         writes_move(&lsm->lost_writes, &group->writes);
@@ -240,13 +283,49 @@ static void wal_job_done(struct env_job *job, enum status status)
         lsm->stats.group_count++;
         freeze_if_full_locked(lsm);
     }
-    lsm->stats.wal_written = lsm->wal.bytes_written;
-    lsm->stats.sync_count = lsm->wal.sync_count;
     wal_group_retire(&lsm->wal, group);
+    return status;
+}
+
+static bool is_idle_locked(const struct lsm *lsm)
+{
+    return !lsm->commits[0].submitted && !lsm->commits[1].submitted;
+}
+
+static void commit_done(struct env_job *job, enum status status)
+{
+    struct commit *commit = container_of(job, struct commit, job);
+    struct lsm *lsm = commit->lsm;
+    struct list_node answered;
+    list_init(&answered);
+    mutex_lock(&lsm->mutex);
+    commit->submitted = false;
+    lsm->cancelled = lsm->cancelled || status == STATUS_CANCELLED;
+    if (status == STATUS_OK) {
+        status = commit->status;
+    }
+    struct wal_group *group = commit->group;
+    commit->group = NULL;
+    if (group != NULL) {
+        status = group_end_locked(lsm, group, status, &answered);
+        if (is_idle_locked(lsm) && !lsm->stopping && !lsm->failed && !lsm->cancelled) {
+            lsm->gathering = true;
+            lsm->env->ops->timer_start(lsm->env, &lsm->gather_timer, 0);
+        }
+    }
     idle_timer_start_locked(lsm);
     engine_pump_locked(lsm);
     mutex_unlock(&lsm->mutex);
     writes_tell(&answered, status);
+}
+
+static void gather_timer_fired(struct env_timer *timer)
+{
+    struct lsm *lsm = container_of(timer, struct lsm, gather_timer);
+    mutex_lock(&lsm->mutex);
+    lsm->gathering = false;
+    commit_pump_locked(lsm);
+    mutex_unlock(&lsm->mutex);
 }
 
 static void idle_timer_fired(struct env_timer *timer)
@@ -263,6 +342,43 @@ static void idle_timer_fired(struct env_timer *timer)
     mutex_unlock(&lsm->mutex);
 }
 
+/* A dead segment's file to use again, if there is one of this size; 0: none. */
+static uint64_t spare_take(struct lsm *lsm, uint64_t capacity)
+{
+    uint64_t id = 0;
+    mutex_lock(&lsm->mutex);
+    if (lsm->spare_count > 0 && capacity == lsm->options.wal_segment_size) {
+        id = lsm->spares[--lsm->spare_count];
+    }
+    mutex_unlock(&lsm->mutex);
+    return id;
+}
+
+void commit_segment_dead(struct lsm *lsm, struct wal_segment *segment)
+{
+    uint64_t id = segment->id;
+    bool fits = segment->capacity == lsm->options.wal_segment_size;
+    wal_segment_destroy(segment);
+    mutex_lock(&lsm->mutex);
+    fits = fits && lsm->spare_count < WAL_SPARE_COUNT_MAX;
+    mutex_unlock(&lsm->mutex);
+    /* Only flushes add spares, one at a time. */
+    if (fits && wal_spare_keep(lsm->env, lsm->path, id) == STATUS_OK) {
+        mutex_lock(&lsm->mutex);
+        lsm->spares[lsm->spare_count++] = id;
+        mutex_unlock(&lsm->mutex);
+        return;
+    }
+    char *path = wal_segment_path(lsm->path, id);
+    enum status status =
+        path == NULL ? STATUS_NO_MEMORY : lsm->env->ops->name_remove(lsm->env, path);
+    if (status != STATUS_OK) { /* The next open removes it. */
+        log_warn(lsm->env, "lsm.remove_failed", "path=%s status=%s", path == NULL ? "" : path,
+                 status_name(status));
+    }
+    memory_free(path);
+}
+
 /* Names it in the manifest: records may go into it from then on. */
 static enum status segment_name(struct lsm *lsm, const struct wal_segment *segment)
 {
@@ -276,18 +392,40 @@ static enum status segment_name(struct lsm *lsm, const struct wal_segment *segme
     return status;
 }
 
-static enum status segment_make(struct lsm *lsm, struct segment_prepare *prepare)
+/* One bounded step towards a file whose bytes are all written, then the segment. */
+static enum status spare_step(struct lsm *lsm, struct segment_prepare *prepare)
+{
+    struct env *env = lsm->env;
+    struct wal_spare *spare = &prepare->spare;
+    enum status status = STATUS_OK;
+    if (spare->id == 0) {
+        uint64_t id = spare_take(lsm, prepare->capacity);
+        status = id != 0 ? wal_spare_open(env, lsm->path, id, prepare->capacity, spare)
+                         : wal_spare_create(env, lsm->path, engine_file_id(lsm), prepare->capacity,
+                                            spare);
+    } else if (spare->written < spare->capacity) {
+        status = wal_spare_fill(env, spare);
+    }
+    if (status == STATUS_OK && spare->written == spare->capacity) {
+        struct wal_segment_header header = {.id = engine_file_id(lsm), .nonce = env_random(env)};
+        status = wal_spare_use(env, lsm->path, &header, spare, &prepare->segment);
+    }
+    if (status != STATUS_OK && spare->id != 0) {
+        wal_spare_remove(env, lsm->path, spare);
+    }
+    return status;
+}
+
+static enum status segment_step(struct lsm *lsm, struct segment_prepare *prepare)
 {
     enum status status = STATUS_OK;
     if (prepare->segment == NULL) {
-        struct wal_segment_header header = {
-            .id = engine_file_id(lsm),
-            .nonce = env_random(lsm->env),
-        };
-        status =
-            wal_segment_create(lsm->env, lsm->path, &header, prepare->capacity, &prepare->segment);
+        status = spare_step(lsm, prepare);
     }
-    if (status == STATUS_OK && prepare->segment->capacity < prepare->capacity) {
+    if (status != STATUS_OK || prepare->segment == NULL) {
+        return status;
+    }
+    if (prepare->segment->capacity < prepare->capacity) {
         status = wal_segment_grow(prepare->segment, prepare->capacity);
     }
     if (status == STATUS_OK && !prepare->named) {
@@ -300,7 +438,7 @@ static enum status segment_make(struct lsm *lsm, struct segment_prepare *prepare
 static void prepare_run(struct env_job *job)
 {
     struct segment_prepare *prepare = container_of(job, struct segment_prepare, job);
-    prepare->status = segment_make(container_of(prepare, struct lsm, prepare), prepare);
+    prepare->status = segment_step(container_of(prepare, struct lsm, prepare), prepare);
 }
 
 static void prepare_done(struct env_job *job, enum status status)
@@ -313,7 +451,12 @@ static void prepare_done(struct env_job *job, enum status status)
     if (status == STATUS_OK) {
         status = prepare->status;
     }
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK && !prepare->named) {
+        if (!lsm->stopping) { /* The next slice; else lsm_close() closes what there is. */
+            prepare->running = true;
+            env_submit(lsm->env, ENV_LANE_POOL, &prepare->job);
+        }
+    } else if (status == STATUS_OK) {
         ASSERT(lsm->wal.ready == NULL);
         lsm->wal.ready = prepare->segment;
         prepare->segment = NULL;
@@ -342,38 +485,90 @@ static void prepare_start_locked(struct lsm *lsm, uint64_t capacity)
     env_submit(lsm->env, ENV_LANE_POOL, &prepare->job);
 }
 
+static void commit_submit_locked(struct lsm *lsm)
+{
+    struct commit *commit = &lsm->commits[lsm->commits[0].submitted ? 1 : 0];
+    commit->submitted = true;
+    commit->group = NULL;
+    commit->status = STATUS_OK;
+    env_submit(lsm->env, ENV_LANE_WAL, &commit->job);
+}
+
+/* Whether the lane shall go on with the next group by itself. */
+static bool is_crowded_locked(const struct lsm *lsm)
+{
+    const struct wal *wal = &lsm->wal;
+    if (wal->in_flight == NULL || (lsm->commits[0].submitted && lsm->commits[1].submitted)) {
+        return false; /* What is submitted already takes all. */
+    }
+    const struct wal_group *next = container_of(wal->filling.next, struct wal_group, node);
+    const struct wal_group *now = wal->in_flight;
+    return next->end_position - next->start_position >
+           CROWD_FACTOR * (now->end_position - now->start_position);
+}
+
 void commit_pump_locked(struct lsm *lsm)
 {
     struct wal *wal = &lsm->wal;
-    if (wal->in_flight != NULL) {
-        return;
-    }
+    bool idle = is_idle_locked(lsm);
     if (lsm->failed) {
-        wal_take_writes(wal, &lsm->lost_writes);
+        if (idle) {
+            wal_take_writes(wal, &lsm->lost_writes);
+        }
         return;
     }
-    const struct wal_segment *current = wal->current;
-    if (wal->ready == NULL && !lsm->stopping && current->end_offset > current->capacity / 2) {
+    if (wal->ready == NULL && !lsm->stopping &&
+        wal->used_offset > wal->current->capacity / SEGMENT_AHEAD_SHARE) {
         prepare_start_locked(lsm, wal->segment_size);
     }
-    uint64_t capacity = 0;
-    switch (wal_next(wal, &capacity)) {
-    case WAL_RUN:
-        env_submit(lsm->env, ENV_LANE_WAL, &lsm->wal_job);
-        break;
-    case WAL_SEGMENT_NEEDED:
-        prepare_start_locked(lsm, capacity);
-        break;
-    case WAL_NOTHING:
-        break;
+    if (list_empty(&wal->filling) || (lsm->gathering && !lsm->stopping)) {
+        return;
     }
+    if (!idle) {
+        if (is_crowded_locked(lsm)) {
+            commit_submit_locked(lsm);
+        }
+        return;
+    }
+    uint64_t capacity = 0;
+    if (wal_look(wal, &capacity) == WAL_SEGMENT_NEEDED) {
+        prepare_start_locked(lsm, capacity);
+    } else {
+        commit_submit_locked(lsm);
+    }
+}
+
+bool commit_is_quiet_locked(const struct lsm *lsm)
+{
+    return is_idle_locked(lsm) && list_empty(&lsm->wal.filling) && !lsm->prepare.running;
+}
+
+void commit_stop_locked(struct lsm *lsm)
+{
+    lsm->env->ops->timer_stop(lsm->env, &lsm->idle_timer);
+    lsm->env->ops->timer_stop(lsm->env, &lsm->gather_timer);
+    lsm->idle_timer_running = false;
+    lsm->gathering = false;
 }
 
 void commit_init(struct lsm *lsm)
 {
-    lsm->wal_job.run = wal_job_run;
-    lsm->wal_job.done = wal_job_done;
+    for (uint32_t i = 0; i < ARRAY_COUNT(lsm->commits); i++) {
+        lsm->commits[i] = (struct commit){
+            .job = {.run = commit_run, .done = commit_done},
+            .lsm = lsm,
+        };
+    }
     lsm->prepare.job.run = prepare_run;
     lsm->prepare.job.done = prepare_done;
     lsm->idle_timer.fired = idle_timer_fired;
+    lsm->gather_timer.fired = gather_timer_fired;
+}
+
+void commit_deinit(struct lsm *lsm)
+{
+    if (lsm->prepare.spare.file != NULL) {
+        lsm->env->ops->file_close(lsm->prepare.spare.file);
+    }
+    wal_segment_destroy(lsm->prepare.segment);
 }

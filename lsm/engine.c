@@ -138,9 +138,9 @@ static bool is_quiet_locked(struct lsm *lsm)
     mutex_lock(&lsm->cleanup_mutex);
     bool quiet = !lsm->cleanup_running;
     mutex_unlock(&lsm->cleanup_mutex);
-    return quiet && lsm->wal.in_flight == NULL && list_empty(&lsm->wal.filling) &&
-           list_empty(&lsm->lost_writes) && !lsm->prepare.running && !lsm->flush.running &&
-           !lsm->compaction.running && !lsm->changes.running && list_empty(&lsm->changes.queue);
+    return quiet && commit_is_quiet_locked(lsm) && list_empty(&lsm->lost_writes) &&
+           !lsm->flush.running && !lsm->compaction.running && !lsm->changes.running &&
+           list_empty(&lsm->changes.queue);
 }
 
 /* Whether a request can be answered, and with what. */

@@ -33,6 +33,7 @@
 #include "lsm/purge.h"
 #include "lsm/table_set.h"
 #include "lsm/wal.h"
+#include "lsm/wal_spare.h"
 
 #define LSM_FROZEN_COUNT_MAX 4u       /* Memtables waiting for their flush before OVERLOADED. */
 #define LSM_IDLE_DELAY_MS 50u         /* A log idle for so long writes its watermark. */
@@ -50,11 +51,21 @@ struct sources {
     struct memtable *frozen[]; /* Oldest first. */
 };
 
+/* One group's way over the WAL lane. */
+struct commit {
+    struct env_job job;
+    struct lsm *lsm;
+    bool submitted;
+    struct wal_group *group; /* That it wrote; NULL if there was none to write. */
+    enum status status;      /* What came of it. */
+};
+
 /* The next log segment, made in the pool before it is needed. */
 struct segment_prepare {
     struct env_job job;
     bool running;
     uint64_t capacity;
+    struct wal_spare spare;      /* The file, until it is a segment. */
     struct wal_segment *segment; /* What there is of it; NULL while nothing is. */
     bool named;                  /* The manifest has it. */
     enum status status;
@@ -99,12 +110,15 @@ struct lsm {
 
     struct mutex mutex; /* Guards all down to cleanup_mutex. */
     struct wal wal;
-    struct env_job wal_job;
-    enum status wal_status; /* What the run said. */
+    struct commit commits[2]; /* One that runs, one queued behind it. */
     struct segment_prepare prepare;
+    uint64_t spares[WAL_SPARE_COUNT_MAX]; /* Ids of files that wait to be segments again. */
+    uint32_t spare_count;
     struct env_timer idle_timer;
     bool idle_timer_running;
-    uint64_t applied_position; /* Every logged batch up to here is in a source. */
+    struct env_timer gather_timer; /* Ends it, in the next turn of the loop. */
+    bool gathering;                /* The next group waits for what the callers just told write. */
+    uint64_t applied_position;     /* Every logged batch up to here is in a source. */
     uint64_t next_file_id;
     struct buffer encode; /* One cell, while it is put into the memtable. */
 
@@ -197,6 +211,11 @@ MUST_USE char *engine_table_path(const struct lsm *lsm, uint64_t file_id);
 /* commit.c */
 void commit_init(struct lsm *lsm);
 void commit_pump_locked(struct lsm *lsm);
+bool commit_is_quiet_locked(const struct lsm *lsm);
+void commit_stop_locked(struct lsm *lsm); /* Its timers. On the loop. */
+void commit_deinit(struct lsm *lsm);      /* Blocks to close files. */
+/* A segment that the manifest has dropped: its file waits to be used again, or goes. Blocks. */
+void commit_segment_dead(struct lsm *lsm, struct wal_segment *segment);
 MUST_USE enum status commit_merge_locked(struct lsm *lsm, struct slice key,
                                          struct slice encoded_cell);
 

@@ -48,16 +48,7 @@ static void segments_remove(struct lsm *lsm, struct list_node *dead)
 {
     struct list_node *node = NULL;
     while ((node = list_take_first(dead)) != NULL) {
-        struct wal_segment *segment = container_of(node, struct wal_segment, node);
-        char *path = wal_segment_path(lsm->path, segment->id);
-        wal_segment_destroy(segment);
-        enum status status =
-            path == NULL ? STATUS_NO_MEMORY : lsm->env->ops->name_remove(lsm->env, path);
-        if (status != STATUS_OK) { /* The next open removes it. */
-            log_warn(lsm->env, "lsm.remove_failed", "path=%s status=%s", path == NULL ? "" : path,
-                     status_name(status));
-        }
-        memory_free(path);
+        commit_segment_dead(lsm, container_of(node, struct wal_segment, node));
     }
 }
 

@@ -90,10 +90,7 @@ void lsm_stop(struct lsm *lsm, struct lsm_stop *stop)
     ASSERT(!lsm->stopping);
     lsm->stopping = true;
     lsm->stop = stop;
-    if (lsm->idle_timer_running) {
-        lsm->env->ops->timer_stop(lsm->env, &lsm->idle_timer);
-        lsm->idle_timer_running = false;
-    }
+    commit_stop_locked(lsm);
     lsm->env->ops->timer_stop(lsm->env, &lsm->retry_timer);
     sources_cleanup_stop_locked(lsm);
     if (!lsm->failed && !lsm->cancelled) {
@@ -137,7 +134,7 @@ void lsm_close(struct lsm *lsm)
     compaction_abandon(lsm);
     sources_close(lsm);
     cache_deinit(&lsm->cache);
-    wal_segment_destroy(lsm->prepare.segment);
+    commit_deinit(lsm);
     wal_deinit(&lsm->wal);
     manifest_close(&lsm->manifest);
     buffer_deinit(&lsm->encode);
@@ -230,6 +227,7 @@ void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
     list_for_each (node, following, &lsm->wal.segments) {
         stats->wal_size += container_of(node, struct wal_segment, node)->capacity;
     }
+    stats->wal_size += lsm->spare_count * lsm->options.wal_segment_size;
     struct sources *sources = sources_pin(lsm);
     mutex_unlock(&lsm->mutex);
     sources_count(sources, stats);

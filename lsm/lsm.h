@@ -208,7 +208,7 @@ struct lsm_stats {
     uint64_t table_count;
     uint64_t table_size; /* Bytes of all tables. */
     uint64_t memtable_size;
-    uint64_t wal_size; /* Bytes of live segments. */
+    uint64_t wal_size; /* Bytes of live segments, and of files kept to be segments again. */
     uint64_t wal_queue_size;
     uint64_t run_count;       /* Places a get may have to look in. */
     uint64_t compaction_debt; /* Bytes above the shape compaction aims at. */

@@ -4,7 +4,7 @@
  * Order matters; a crash at any step leaves a folder that opens to the same content:
  *  (1) lock the folder, read the manifest, open its tables;
  *  (2) read the log into memtables: damage of synced records ends the open, with nothing changed;
- *  (3) make a new segment, with a new nonce;
+ *  (3) make a new segment, with a new nonce, of a file that has been one if there is any;
  *  (4) rewrite the manifest: it names the new segment and where its records begin, so whatever
  *      earlier segments hold from there on -- a torn tail -- is void for good;
  *  (5) remove files the manifest does not name.
@@ -18,7 +18,7 @@
 #include "lsm/mutant.h"
 #include "lsm/wal_recovery.h"
 
-enum file_kind { FILE_OTHER, FILE_TABLE, FILE_SEGMENT, FILE_TEMPORARY };
+enum file_kind { FILE_OTHER, FILE_TABLE, FILE_SEGMENT, FILE_SPARE, FILE_TEMPORARY };
 
 #define FILE_NAME_DIGITS 16u
 
@@ -41,7 +41,7 @@ static enum file_kind name_parse(const char *name, uint64_t *id)
     if (strcmp(name, MANIFEST_TEMPORARY_NAME) == 0) {
         return FILE_TEMPORARY;
     }
-    if (strlen(name) != FILE_NAME_DIGITS + 4) {
+    if (strlen(name) <= FILE_NAME_DIGITS) {
         return FILE_OTHER;
     }
     for (size_t i = 0; i < FILE_NAME_DIGITS; i++) {
@@ -56,10 +56,14 @@ static enum file_kind name_parse(const char *name, uint64_t *id)
         }
         *id = *id << 4 | digit;
     }
-    if (strcmp(name + FILE_NAME_DIGITS, ".sst") == 0) {
+    const char *end = name + FILE_NAME_DIGITS;
+    if (strcmp(end, ".sst") == 0) {
         return FILE_TABLE;
     }
-    return strcmp(name + FILE_NAME_DIGITS, ".wal") == 0 ? FILE_SEGMENT : FILE_OTHER;
+    if (strcmp(end, ".spare") == 0) {
+        return FILE_SPARE;
+    }
+    return strcmp(end, ".wal") == 0 ? FILE_SEGMENT : FILE_OTHER;
 }
 
 static void folder_add(void *context, const char *name)
@@ -117,6 +121,9 @@ static char *file_path(const struct lsm *lsm, const struct folder_file *file)
     if (file->kind == FILE_SEGMENT) {
         return wal_segment_path(lsm->path, file->id);
     }
+    if (file->kind == FILE_SPARE) {
+        return wal_spare_path(lsm->path, file->id);
+    }
     size_t size = strlen(lsm->path) + sizeof(MANIFEST_TEMPORARY_NAME) + 1;
     char *path = memory_allocate(size);
     if (path != NULL) {
@@ -161,7 +168,7 @@ static enum status orphans_check(struct lsm *lsm, const struct folder *folder, b
     enum status status = STATUS_OK;
     for (uint32_t i = 0; status == STATUS_OK && i < folder->count; i++) {
         const struct folder_file *file = &folder->files[i];
-        if (is_named(state, file) || file->kind == FILE_TEMPORARY) {
+        if (is_named(state, file) || file->kind == FILE_TEMPORARY || file->kind == FILE_SPARE) {
             continue;
         }
         char *path = file_path(lsm, file);
@@ -181,11 +188,41 @@ static enum status orphans_check(struct lsm *lsm, const struct folder *folder, b
     return status;
 }
 
+/* Files that can be segments again: those of the right size, as many as are kept. */
+static void spares_adopt(struct lsm *lsm, const struct folder *folder)
+{
+    for (uint32_t i = 0; i < folder->count && lsm->spare_count < WAL_SPARE_COUNT_MAX; i++) {
+        if (folder->files[i].kind != FILE_SPARE) {
+            continue;
+        }
+        struct wal_spare spare;
+        uint64_t size = 0;
+        enum status status = wal_spare_open(lsm->env, lsm->path, folder->files[i].id,
+                                            lsm->options.wal_segment_size, &spare);
+        if (status == STATUS_OK) {
+            status = lsm->env->ops->file_size(spare.file, &size);
+            lsm->env->ops->file_close(spare.file);
+        }
+        if (status == STATUS_OK && size == lsm->options.wal_segment_size) {
+            lsm->spares[lsm->spare_count++] = folder->files[i].id;
+        }
+    }
+}
+
+static bool is_spare(const struct lsm *lsm, const struct folder_file *file)
+{
+    bool found = false;
+    for (uint32_t i = 0; file->kind == FILE_SPARE && i < lsm->spare_count; i++) {
+        found = found || lsm->spares[i] == file->id;
+    }
+    return found;
+}
+
 static void orphans_remove(struct lsm *lsm, const struct folder *folder)
 {
     for (uint32_t i = 0; i < folder->count; i++) {
         const struct folder_file *file = &folder->files[i];
-        if (is_named(&lsm->manifest.state, file)) {
+        if (is_named(&lsm->manifest.state, file) || is_spare(lsm, file)) {
             continue;
         }
         char *path = file_path(lsm, file);
@@ -395,6 +432,26 @@ static enum status log_replay(struct lsm *lsm)
     return status;
 }
 
+/* A file that has been a segment, if there is one, or a new one. */
+static enum status segment_begin(struct lsm *lsm, const struct wal_segment_header *header,
+                                 struct wal_segment **segment)
+{
+    uint64_t capacity = lsm->options.wal_segment_size;
+    if (lsm->spare_count > 0) {
+        struct wal_spare spare;
+        uint64_t id = lsm->spares[--lsm->spare_count];
+        enum status status = wal_spare_open(lsm->env, lsm->path, id, capacity, &spare);
+        if (status == STATUS_OK) {
+            status = wal_spare_use(lsm->env, lsm->path, header, &spare, segment);
+        }
+        if (status == STATUS_OK) {
+            return STATUS_OK;
+        }
+        wal_spare_remove(lsm->env, lsm->path, &spare);
+    }
+    return wal_segment_create(lsm->env, lsm->path, header, capacity, segment);
+}
+
 /* Steps (3) and (4). */
 static enum status log_begin(struct lsm *lsm)
 {
@@ -403,8 +460,7 @@ static enum status log_begin(struct lsm *lsm)
         .nonce = env_random(lsm->env),
     };
     struct wal_segment *segment = NULL;
-    enum status status =
-        wal_segment_create(lsm->env, lsm->path, &header, lsm->options.wal_segment_size, &segment);
+    enum status status = segment_begin(lsm, &header, &segment);
     if (status != STATUS_OK) {
         return status;
     }
@@ -477,6 +533,7 @@ static enum status folder_open(struct lsm *lsm, const struct folder *folder)
         status = log_replay(lsm);
     }
     if (status == STATUS_OK) {
+        spares_adopt(lsm, folder);
         status = log_begin(lsm);
     }
     return status;

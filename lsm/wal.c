@@ -19,6 +19,7 @@
 #include "base/contract.h"
 #include "base/memory.h"
 #include "lsm/mutant.h"
+#include "lsm/wal_spare.h"
 
 #define WAL_GROUP_MAGIC 0x47574b52u                    /* "RKWG" */
 #define WAL_SEGMENT_MAGIC UINT64_C(0x314c4157474e4952) /* "RINGWAL1" */
@@ -168,46 +169,21 @@ enum status wal_segment_create(struct env *env, const char *folder,
                                const struct wal_segment_header *header, uint64_t capacity,
                                struct wal_segment **segment)
 {
-    ASSERT(capacity > WAL_SEGMENT_HEADER_SIZE);
-    char *path = wal_segment_path(folder, header->id);
-    struct wal_segment *made = memory_allocate_zeroed(1, sizeof(*made));
-    if (path == NULL || made == NULL) {
-        memory_free(path);
-        memory_free(made);
-        return STATUS_NO_MEMORY;
-    }
-    *made = (struct wal_segment){
-        .env = env,
-        .id = header->id,
-        .nonce = header->nonce,
-        .capacity = capacity,
-        .end_offset = WAL_SEGMENT_HEADER_SIZE,
-    };
-    list_init(&made->node);
-    uint8_t sector[WAL_SEGMENT_HEADER_SIZE];
-    wal_segment_header_encode(header, sector);
-    enum status status = env->ops->file_open(env, path, ENV_OPEN_CREATE, &made->file);
-    if (status == STATUS_OK) {
-        status = env->ops->file_reserve(made->file, 0, capacity);
-    }
-    if (status == STATUS_OK) {
-        status = env->ops->file_write(made->file, 0, slice_make(sector, sizeof(sector)));
-    }
-    if (status == STATUS_OK) {
-        status = env->ops->file_sync(made->file);
-    }
-    if (status == STATUS_OK) {
-        status = env->ops->dir_sync(env, folder);
-    }
+    struct wal_spare spare;
+    enum status status = wal_spare_create(env, folder, header->id, capacity, &spare);
     if (status != STATUS_OK) {
-        wal_segment_destroy(made);
-        (void)env->ops->name_remove(env, path); /* If that fails too, the next open does it. */
-        memory_free(path);
         return status;
     }
-    memory_free(path);
-    *segment = made;
-    return STATUS_OK;
+    while (status == STATUS_OK && spare.written < spare.capacity) {
+        status = wal_spare_fill(env, &spare);
+    }
+    if (status == STATUS_OK) {
+        status = wal_spare_use(env, folder, header, &spare, segment);
+    }
+    if (status != STATUS_OK) {
+        wal_spare_remove(env, folder, &spare);
+    }
+    return status;
 }
 
 enum status wal_segment_grow(struct wal_segment *segment, uint64_t capacity)
@@ -246,6 +222,7 @@ enum status wal_init(struct wal *wal, struct env *env, uint64_t segment_size, ui
         .watermark = position,
     };
     list_init(&wal->filling);
+    list_init(&wal->written);
     list_init(&wal->free_groups);
     list_init(&wal->segments);
     wal->buckets = memory_allocate_zeroed(WAL_BUCKET_COUNT, sizeof(*wal->buckets));
@@ -289,6 +266,7 @@ void wal_segment_add(struct wal *wal, struct wal_segment *segment)
     ASSERT(wal->in_flight == NULL);
     list_append(&wal->segments, &segment->node);
     wal->current = segment;
+    wal->used_offset = segment->end_offset;
 }
 
 /* A fresh group at the end of those that fill. */
@@ -431,6 +409,15 @@ enum status wal_append(struct wal *wal, struct lsm_write *write, uint64_t size)
     return STATUS_OK;
 }
 
+struct slice wal_last_bytes(const struct wal *wal, uint32_t size)
+{
+    ASSERT(!list_empty(&wal->filling));
+    const struct wal_group *last = container_of(wal->filling.previous, struct wal_group, node);
+    ASSERT(last->bytes.size >= WAL_GROUP_HEADER_SIZE + size || size == 0);
+    return size == 0 ? slice_make(NULL, 0)
+                     : slice_make(last->bytes.data + last->bytes.size - size, size);
+}
+
 enum status wal_append_idle(struct wal *wal)
 {
     struct wal_group *group = group_add(wal);
@@ -450,26 +437,41 @@ static bool group_writes(const struct wal *wal, const struct wal_group *group)
     return group->end_position > group->start_position;
 }
 
-enum wal_next wal_next(struct wal *wal, uint64_t *capacity)
+enum wal_next wal_look(const struct wal *wal, uint64_t *capacity)
 {
-    if (wal->in_flight != NULL || list_empty(&wal->filling)) {
+    if (wal->in_flight != NULL || list_empty(&wal->filling) || wal->failed) {
         return WAL_NOTHING;
     }
+    const struct wal_group *group = container_of(wal->filling.next, struct wal_group, node);
+    if (!group_writes(wal, group)) {
+        return WAL_RUN;
+    }
+    uint64_t room = wal_group_room(group->end_position - group->start_position);
+    if (wal->current->end_offset + room <= wal->current->capacity) {
+        return WAL_RUN;
+    }
+    uint64_t needed = WAL_SEGMENT_HEADER_SIZE + room;
+    if (wal->ready == NULL || wal->ready->capacity < needed) {
+        *capacity = needed > wal->segment_size ? needed : wal->segment_size;
+        return WAL_SEGMENT_NEEDED;
+    }
+    return WAL_RUN;
+}
+
+enum wal_next wal_next(struct wal *wal, uint64_t *capacity)
+{
+    enum wal_next next = wal_look(wal, capacity);
+    if (next != WAL_RUN) {
+        return next;
+    }
     struct wal_group *group = container_of(wal->filling.next, struct wal_group, node);
-    if (group_writes(wal, group)) {
-        struct wal_segment *current = wal->current;
-        uint64_t room = wal_group_room(group->end_position - group->start_position);
-        if (current->end_offset + room > current->capacity) {
-            uint64_t needed = WAL_SEGMENT_HEADER_SIZE + room;
-            if (wal->ready == NULL || wal->ready->capacity < needed) {
-                *capacity = needed > wal->segment_size ? needed : wal->segment_size;
-                return WAL_SEGMENT_NEEDED;
-            }
-            ASSERT(wal->retiring == NULL);
-            wal->retiring = current;
-            wal_segment_add(wal, wal->ready);
-            wal->ready = NULL;
-        }
+    uint64_t room = wal_group_room(group->end_position - group->start_position);
+    struct wal_segment *current = wal->current;
+    if (group_writes(wal, group) && current->end_offset + room > current->capacity) {
+        ASSERT(wal->retiring == NULL);
+        wal->retiring = current;
+        wal_segment_add(wal, wal->ready);
+        wal->ready = NULL;
     }
     list_remove(&group->node);
     wal->in_flight = group;
@@ -561,12 +563,15 @@ enum status wal_run(struct wal *wal)
     return status;
 }
 
-struct wal_group *wal_take_done(struct wal *wal)
+struct wal_group *wal_take_done(struct wal *wal, enum status status)
 {
     ASSERT(wal->in_flight != NULL);
     struct wal_group *group = wal->in_flight;
     wal->in_flight = NULL;
     wal->retiring = NULL; /* Closed by the run, or at the end if that failed. */
+    list_append(&wal->written, &group->node);
+    wal->failed = status != STATUS_OK;
+    wal->used_offset = wal->current->end_offset;
     return group;
 }
 
@@ -583,6 +588,7 @@ static void queued_forget(struct wal_group *group)
 void wal_group_retire(struct wal *wal, struct wal_group *group)
 {
     ASSERT(list_empty(&group->writes));
+    list_remove(&group->node);
     queued_forget(group);
     uint64_t size = group->end_position - group->start_position;
     ASSERT(wal->queue_size >= size);
@@ -606,13 +612,8 @@ static void list_move_all(struct list_node *to, struct list_node *from)
 
 void wal_take_writes(struct wal *wal, struct list_node *writes)
 {
-    if (wal->in_flight != NULL) {
-        struct wal_group *group = wal_take_done(wal);
-        list_move_all(writes, &group->writes);
-        wal_group_retire(wal, group);
-    }
-    struct list_node *node = NULL;
-    while ((node = list_take_first(&wal->filling)) != NULL) {
+    ASSERT(wal->in_flight == NULL);
+    list_for_each (node, following, &wal->filling) {
         struct wal_group *group = container_of(node, struct wal_group, node);
         list_move_all(writes, &group->writes);
         wal_group_retire(wal, group);
@@ -651,6 +652,9 @@ bool wal_buffered_version_min(const struct wal *wal, struct version *version_min
         return false; /* Not begun: a recovery reads the old log still. */
     }
     bool any = false;
+    list_for_each (node, following, &wal->written) {
+        buffered_min_take(container_of(node, struct wal_group, node), &any, version_min);
+    }
     if (wal->in_flight != NULL) {
         buffered_min_take(wal->in_flight, &any, version_min);
     }

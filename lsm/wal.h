@@ -10,7 +10,8 @@
  *  (3) A segment is synced whole before the first group of the next is written. So damage below
  *      the first position of a later segment is never a torn tail.
  *  (4) All functions run under the owner's write lock, except wal_run() and wal_segment_create(),
- *      which run on lanes and touch only what is in flight.
+ *      which run on lanes and touch only what is in flight. A group is chosen on the lane, by
+ *      wal_next(), just before it is written: so it takes all that came until then.
  * The layout is docs/formats/wal.md.
  */
 #ifndef LSM_WAL_H
@@ -86,7 +87,8 @@ struct wal_segment {
     struct list_node node;
 };
 
-/* Makes and syncs an empty segment file; its name too. Blocks. */
+/* Makes an empty segment file, writes all of it and syncs it; its name too. Blocks for as long as
+ * that takes: the pool goes by wal_spare.h, slice by slice. */
 MUST_USE enum status wal_segment_create(struct env *env, const char *folder,
                                         const struct wal_segment_header *header, uint64_t capacity,
                                         struct wal_segment **segment);
@@ -119,6 +121,7 @@ struct wal {
     uint64_t queue_size;      /* Bytes accepted and not yet applied. */
     struct list_node filling; /* wal_group.node, oldest first. */
     struct wal_group *in_flight;
+    struct list_node written; /* Not retired yet. */
     struct list_node free_groups;
     uint32_t free_group_count;
     struct list_node *buckets; /* wal_queued.bucket_node by key hash. */
@@ -127,6 +130,9 @@ struct wal {
     struct wal_segment *current;  /* That one; wal_run() must not look at the list. */
     struct wal_segment *ready;    /* The next one, prepared; NULL while there is none. */
     struct wal_segment *retiring; /* Full: the group in flight syncs and closes it. */
+
+    bool failed;          /* A run failed: nothing more is written. */
+    uint64_t used_offset; /* Of the current segment, when the last group was done. */
 
     /* Owned by the group in flight. */
     uint64_t written_position;
@@ -145,19 +151,25 @@ void wal_segment_add(struct wal *wal, struct wal_segment *segment);
 
 /* Copies the batch; `size` as wal_batch_size() said. STATUS_NO_MEMORY. */
 MUST_USE enum status wal_append(struct wal *wal, struct lsm_write *write, uint64_t size);
+/* The bytes of the records appended last, `size` of them; until the next call. */
+struct slice wal_last_bytes(const struct wal *wal, uint32_t size);
 /* A group without records; see wal_group.idle. STATUS_NO_MEMORY. */
 MUST_USE enum status wal_append_idle(struct wal *wal);
 
 enum wal_next {
-    WAL_NOTHING,        /* A group is in flight, or none waits. */
-    WAL_RUN,            /* wal->in_flight is set: call wal_run() on the WAL lane. */
+    WAL_NOTHING,        /* A group is in flight, none waits, or a run failed. */
+    WAL_RUN,            /* There is one to write. */
     WAL_SEGMENT_NEEDED, /* Set wal->ready to a segment of at least *capacity, then ask again. */
 };
+/* What wal_next() would say now. */
+enum wal_next wal_look(const struct wal *wal, uint64_t *capacity);
+/* WAL_RUN: wal->in_flight is set: wal_run() follows. */
 enum wal_next wal_next(struct wal *wal, uint64_t *capacity);
 /* Writes the group in flight, and syncs if it asks for it. Any failure is final. */
 MUST_USE enum status wal_run(struct wal *wal);
-/* The group just written leaves; its writes are the caller's. */
-struct wal_group *wal_take_done(struct wal *wal);
+/* The group just written leaves, `status` being what wal_run() said; its writes are the caller's.
+ */
+struct wal_group *wal_take_done(struct wal *wal, enum status status);
 /* After its records are applied. */
 void wal_group_retire(struct wal *wal, struct wal_group *group);
 /* Moves every write not yet answered to `writes`, in order, and forgets their records. */

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "lsm/wal.h"
 #include "lsm/wal_recovery.h"
+#include "lsm/wal_spare.h"
 
 #define RECORD_COUNT_MAX 64
 #define GOLDEN_PATH GOLDEN_DIR "/wal_v1.log"
@@ -95,7 +96,7 @@ static struct lsm_write *append(uint32_t number, size_t size, enum lsm_durabilit
 
 static void group_end(void)
 {
-    struct wal_group *group = wal_take_done(&wal);
+    struct wal_group *group = wal_take_done(&wal, STATUS_OK);
     while (list_take_first(&group->writes) != NULL) {
     }
     wal_group_retire(&wal, group);
@@ -372,6 +373,60 @@ Test(wal, bytes_of_another_segment_are_no_records)
     struct wal_recovery_segment segments[] = {live(1, 12)};
     cr_assert_eq(recover(segments, 1, 0), STATUS_OK);
     cr_assert_eq(replayed_count, 0);
+}
+
+/* Of a file that was a segment before, every old group stands where a new one could. */
+Test(wal, bytes_of_a_segments_earlier_life_are_no_records)
+{
+    segment_add(1, 11);
+    for (uint32_t i = 1; i <= 6; i++) {
+        append_group(i);
+    }
+    uint64_t position = wal.position;
+    wal.env->ops->file_close(wal.current->file);
+    wal.current->file = NULL;
+    cr_assert_eq(wal_spare_keep(env, folder, 1), STATUS_OK);
+    struct wal_spare spare;
+    cr_assert_eq(wal_spare_open(env, folder, 1, WAL_SEGMENT_SIZE_MIN, &spare), STATUS_OK);
+    struct wal_segment_header header = {.id = 2, .nonce = 22};
+    struct wal_segment *second = NULL;
+    cr_assert_eq(wal_spare_use(env, folder, &header, &spare, &second), STATUS_OK);
+    wal_segment_add(&wal, second);
+
+    struct wal_recovery_segment segments[] = {live(2, 22)};
+    cr_assert_eq(recover(segments, 1, 0), STATUS_OK);
+    cr_assert_eq(replayed_count, 0);
+    char *path = wal_segment_path(folder, 2);
+    cr_assert_eq(wal_check_orphan(env, path, 0), STATUS_OK);
+    memory_free(path);
+    append_group(7);
+    append_group(8);
+    cr_assert_eq(recover(segments, 1, position), STATUS_OK);
+    expect_replayed(7, 8);
+    cr_assert_eq(recovery.end_position, wal.position);
+    /* They are there, whole: only the nonce tells. */
+    struct wal_recovery_segment old[] = {live(2, 11)};
+    cr_assert_eq(recover(old, 1, 0), STATUS_CORRUPT, "old watermarks without the first group");
+}
+
+Test(wal, a_spare_file_is_written_to_its_end_slice_by_slice)
+{
+    struct wal_spare spare;
+    uint64_t capacity = 2 * WAL_SPARE_SLICE_SIZE + 4096;
+    uint64_t size = 0;
+    uint32_t slices = 0;
+    cr_assert_eq(wal_spare_create(env, folder, 5, capacity, &spare), STATUS_OK);
+    while (spare.written < spare.capacity) {
+        uint64_t before = spare.written;
+        cr_assert_eq(wal_spare_fill(env, &spare), STATUS_OK);
+        cr_assert_leq(spare.written - before, WAL_SPARE_SLICE_SIZE);
+        slices++;
+    }
+    cr_assert_eq(slices, 3);
+    cr_assert_eq(env->ops->file_size(spare.file, &size), STATUS_OK);
+    cr_assert_eq(size, capacity);
+    wal_spare_remove(env, folder, &spare);
+    cr_assert_eq(wal_spare_open(env, folder, 5, capacity, &spare), STATUS_NOT_FOUND);
 }
 
 Test(wal, a_missing_segment_is_corruption)
