@@ -109,8 +109,10 @@ static uint32_t evict_one_locked(struct cache *cache, uint32_t steps_max)
     ASSERT(!list_empty(&cache->ring));
     uint32_t steps = 1;
     struct cache_entry *entry = container_of(cache->ring.next, struct cache_entry, node);
-    while (steps < steps_max && atomic_load_explicit(&entry->used, memory_order_relaxed)) {
-        atomic_store_explicit(&entry->used, false, memory_order_relaxed);
+    uint8_t lives;
+    while (steps < steps_max &&
+           (lives = atomic_load_explicit(&entry->lives, memory_order_relaxed)) > 0) {
+        atomic_store_explicit(&entry->lives, (uint8_t)(lives - 1), memory_order_relaxed);
         list_remove(&entry->node);
         list_append(&cache->ring, &entry->node);
         entry = container_of(cache->ring.next, struct cache_entry, node);
@@ -142,15 +144,18 @@ static bool missed_lately(struct cache *cache, struct cache_slot *slot, uint64_t
     return false;
 }
 
+bool cache_has_room(const struct cache *cache, size_t size)
+{
+    return cache_size(cache) + entry_cost(size) <= budget_cache_room(cache->budget);
+}
+
 bool cache_wants(struct cache *cache, struct cache_slot *slot, size_t size)
 {
     uint64_t now = 1 + atomic_fetch_add_explicit(&cache->time, 1, memory_order_relaxed);
-    uint64_t room = budget_cache_room(cache->budget);
-    uint64_t cost = entry_cost(size);
-    if (cost > room / ENTRY_SHARE_MIN) {
+    if (entry_cost(size) > budget_cache_room(cache->budget) / ENTRY_SHARE_MIN) {
         return false;
     }
-    return cache_size(cache) + cost <= room || missed_lately(cache, slot, now);
+    return cache_has_room(cache, size) || missed_lately(cache, slot, now);
 }
 
 /* Makes room for `cost` bytes; false if that takes too long. */
@@ -167,7 +172,8 @@ static bool room_make_locked(struct cache *cache, uint64_t cost)
     return true;
 }
 
-void cache_insert(struct cache *cache, struct cache_slot *slot, struct slice data)
+void cache_insert(struct cache *cache, struct cache_slot *slot, struct slice data,
+                  enum cache_weight weight)
 {
     ASSERT(data.size > 0);
     ASSERT(data.size <= UINT32_MAX);
@@ -177,7 +183,8 @@ void cache_insert(struct cache *cache, struct cache_slot *slot, struct slice dat
     }
     entry->slot = slot;
     entry->size = (uint32_t)data.size;
-    atomic_init(&entry->used, false);
+    entry->weight = (uint8_t)weight;
+    atomic_init(&entry->lives, (uint8_t)(weight - 1));
     memcpy(entry->data, data.data, data.size);
     uint64_t cost = entry_cost(data.size);
     mutex_lock(&cache->mutex);

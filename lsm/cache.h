@@ -33,6 +33,12 @@
 
 #define CACHE_ENTRY_HEADER_SIZE 64u /* A block so much below 4 KiB fills one page with it. */
 
+/* How many rounds of the hand an entry stays after its last use. */
+enum cache_weight {
+    CACHE_BLOCK = 1,
+    CACHE_FILTER = 4, /* Spares the reads of hundreds of blocks. */
+};
+
 /* 0: empty; odd: empty, and twice the time of the last miss; else: the address of the entry. */
 struct cache_slot {
     _Atomic uint64_t word;
@@ -42,9 +48,10 @@ struct cache_entry {
     struct epoch_item item;
     struct list_node node; /* In the ring, or among those evicted. */
     struct cache_slot *slot;
-    uint32_t size;     /* Bytes of data. */
-    _Atomic bool used; /* Found since the hand last came by. */
-    uint8_t reserved[11];
+    uint32_t size;         /* Bytes of data. */
+    _Atomic uint8_t lives; /* Rounds of the hand it stays; set anew each time it is found. */
+    uint8_t weight;        /* What `lives` is set to. */
+    uint8_t reserved[10];
     uint8_t data[];
 };
 
@@ -80,17 +87,20 @@ static inline struct cache_entry *cache_find(struct cache_slot *slot)
     }
     /* NOLINTNEXTLINE(performance-no-int-to-ptr): what the slot holds unless it is odd. */
     struct cache_entry *entry = (struct cache_entry *)(uintptr_t)word;
-    if (!atomic_load_explicit(&entry->used, memory_order_relaxed)) {
-        atomic_store_explicit(&entry->used, true, memory_order_relaxed);
+    if (atomic_load_explicit(&entry->lives, memory_order_relaxed) != entry->weight) {
+        atomic_store_explicit(&entry->lives, entry->weight, memory_order_relaxed);
     }
     return entry;
 }
 
+/* Whether that many bytes fit without any eviction. */
+bool cache_has_room(const struct cache *cache, size_t size);
 /* To be asked after a miss, once: whether a block of so many bytes is worth inserting. */
 MUST_USE bool cache_wants(struct cache *cache, struct cache_slot *slot, size_t size);
 /* Copies `data` into a new entry in the slot. Best effort: nothing happens without memory, or if
  * another thread was first. */
-void cache_insert(struct cache *cache, struct cache_slot *slot, struct slice data);
+void cache_insert(struct cache *cache, struct cache_slot *slot, struct slice data,
+                  enum cache_weight weight);
 /* Empties slots whose owner ends. Nobody may be looking at them. */
 void cache_forget(struct cache *cache, struct cache_slot *slots, uint32_t count);
 /* Evicts until the cache keeps to its room. Long: in pool jobs. */

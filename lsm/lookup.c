@@ -76,7 +76,7 @@ static enum status table_look(struct lookup *lookup, const struct table *table,
     struct read_counters *counters = lookup->counters;
     bool shared = lookup->counters_shared;
     struct table_probe probe = {.key = lookup->key, .hash = lookup->hash};
-    if (!table_locate(table, &probe) || !table_filter_passes(table, &probe)) {
+    if (!table_locate(table, &probe) || !table_filter_passes(table, &probe, lookup->wait)) {
         count(&counters->filter_skip_count, shared);
         return STATUS_OK;
     }

@@ -8,6 +8,9 @@
  *  (2) Data blocks and filters tile the file up to the index, and the other parts tile the rest:
  *      every byte is under some checksum, and open fails where one is left over.
  *  (3) After table_open and table_use_cache nothing here is written but `references` and slots.
+ *  (4) A part of the index that is damaged becomes one block without a handle: all its keys are
+ *      found to lie there, and are STATUS_CORRUPT. Blocks cannot be numbered then as the filters
+ *      count them, so the table goes without filters.
  */
 #include "lsm/table.h"
 
@@ -26,14 +29,19 @@
 struct table_fence {
     uint64_t offset;     /* Of the sealed block in the file. */
     uint64_t key_offset; /* Of the separator in fence_keys. */
-    uint32_t size;       /* Of the sealed block. */
+    uint32_t size;       /* Of the sealed block; 0: a hole, see (4). */
     uint32_t key_size;
 };
 
+/* Its lines lie in `memory`, or in the cache, or nowhere for now. */
 struct table_filter {
-    struct bloom bloom;
-    void *memory;         /* Owned; the lines lie in it, aligned. */
+    struct cache_slot slot;
+    void *memory;    /* Owned; NULL if the table uses a cache. */
+    uint64_t offset; /* Of the sealed filter in the file. */
+    uint32_t size;   /* Of the sealed filter. */
+    uint32_t line_count;
     uint32_t block_first; /* Index of the first block it covers. */
+    _Atomic bool damaged; /* Found so when it was read; logged then. */
 };
 
 /* What open needs of the file and drops again. */
@@ -48,6 +56,7 @@ struct table_loader {
     uint32_t fence_capacity;
     uint64_t blocks_end; /* End of the last block or filter known so far. */
     uint64_t tiled_size; /* Bytes of data blocks and filters. */
+    bool has_hole;       /* See (4). */
 };
 
 static enum status table_damaged(const struct table *table, uint64_t offset, const char *what)
@@ -76,6 +85,9 @@ static enum status table_read(const struct table *table, uint64_t offset, uint32
 static enum status table_read_sealed(const struct table *table, struct table_handle handle,
                                      enum lsm_wait wait, struct buffer *scratch)
 {
+    if (handle.size == 0) {
+        return table_damaged(table, handle.offset, "block that a damaged index part would name");
+    }
     buffer_clear(scratch);
     uint8_t *to = buffer_reserve(scratch, handle.size);
     if (to == NULL) {
@@ -209,6 +221,13 @@ static uint64_t key_prefix(const struct table *table, struct slice key)
     return codec_load_be64(bytes);
 }
 
+static uint8_t *filter_lines(const struct table_filter *filter)
+{
+    uintptr_t address = (uintptr_t)filter->memory;
+    size_t gap = (BLOOM_LINE_SIZE - address % BLOOM_LINE_SIZE) % BLOOM_LINE_SIZE;
+    return (uint8_t *)filter->memory + gap;
+}
+
 static enum status fence_append(struct table_loader *loader, struct slice key,
                                 struct table_handle handle)
 {
@@ -253,8 +272,8 @@ static enum status fence_append(struct table_loader *loader, struct slice key,
     return STATUS_OK;
 }
 
-/* One index part: the fences of a run of blocks. */
-static enum status part_load(struct table_loader *loader, struct table_handle part)
+/* The fences of the blocks that one index part names. */
+static enum status part_fences_load(struct table_loader *loader, struct table_handle part)
 {
     struct slice raw;
     enum status status =
@@ -286,6 +305,30 @@ static enum status part_load(struct table_loader *loader, struct table_handle pa
                                     : status;
 }
 
+/* One index part, whose first separator is `key`; or a hole from there on, see (4). */
+static enum status part_load(struct table_loader *loader, struct slice key,
+                             struct table_handle part)
+{
+    struct table *table = loader->table;
+    uint32_t block_first = table->block_count;
+    size_t keys_size = table->fence_keys.size;
+    uint64_t blocks_end = loader->blocks_end;
+    enum status status = part_fences_load(loader, part);
+    if (status == STATUS_OK &&
+        (table->block_count == block_first || !slice_equal(fence_key(table, block_first), key))) {
+        status = table_damaged(table, part.offset, "index part under another key");
+    }
+    if (status != STATUS_CORRUPT) {
+        return status;
+    }
+    table->damage_count++;
+    table->block_count = block_first;
+    table->fence_keys.size = keys_size;
+    loader->blocks_end = blocks_end;
+    loader->has_hole = true;
+    return fence_append(loader, key, (struct table_handle){.offset = blocks_end});
+}
+
 static enum status index_load(struct table_loader *loader)
 {
     struct table *table = loader->table;
@@ -308,13 +351,9 @@ static enum status index_load(struct table_loader *loader)
             break;
         }
         end = part.offset + part.size;
-        uint32_t block_first = table->block_count;
-        status = part_load(loader, part);
+        status = part_load(loader, loader->root.key, part);
         if (status != STATUS_OK) {
             return status;
-        }
-        if (!slice_equal(fence_key(table, block_first), loader->root.key)) {
-            return table_damaged(table, part.offset, "index part under another key");
         }
         status = block_cursor_next(&loader->root);
     }
@@ -328,13 +367,23 @@ static enum status index_load(struct table_loader *loader)
     return STATUS_OK;
 }
 
-static enum status filter_load(struct table_loader *loader, const struct table_filter_entry *entry,
-                               uint32_t probe_count, struct table_filter *filter)
+/* The lines of a filter, aligned, in memory of their own. */
+static enum status filter_lines_load(struct table_loader *loader, struct table_filter *filter)
 {
     struct table *table = loader->table;
+    struct table_handle handle = {.offset = filter->offset, .size = filter->size};
     struct slice raw;
+    struct bloom bloom;
     enum status status =
-        table_read_block(table, entry->handle, LSM_MAY_BLOCK, &loader->part_scratch, &raw);
+        table_read_block(table, handle, LSM_MAY_BLOCK, &loader->part_scratch, &raw);
+    if (status == STATUS_OK && bloom_open(raw, table->probe_count, &bloom) != STATUS_OK) {
+        status = table_damaged(table, filter->offset, "filter");
+    }
+    if (status == STATUS_CORRUPT) { /* It passes all keys. */
+        table->damage_count++;
+        atomic_store_explicit(&filter->damaged, true, memory_order_relaxed);
+        return STATUS_OK;
+    }
     if (status != STATUS_OK) {
         return status;
     }
@@ -342,19 +391,42 @@ static enum status filter_load(struct table_loader *loader, const struct table_f
     if (filter->memory == NULL) {
         return STATUS_NO_MEMORY;
     }
-    uintptr_t address = (uintptr_t)filter->memory;
-    size_t gap = (BLOOM_LINE_SIZE - address % BLOOM_LINE_SIZE) % BLOOM_LINE_SIZE;
-    uint8_t *lines = (uint8_t *)filter->memory + gap;
-    memcpy(lines, raw.data, raw.size);
-    filter->block_first = entry->block_first;
+    filter->line_count = bloom.line_count;
+    memcpy(filter_lines(filter), raw.data, raw.size);
     table->memory_size += raw.size + BLOOM_LINE_SIZE;
-    if (bloom_open(slice_make(lines, raw.size), probe_count, &filter->bloom) != STATUS_OK) {
-        return table_damaged(table, entry->handle.offset, "filter");
-    }
     return STATUS_OK;
 }
 
-static enum status filters_load(struct table_loader *loader)
+/* Which filter lies where, without its lines. False if it makes no sense. */
+static bool filter_entry_take(struct table_loader *loader, struct slice directory, uint32_t index)
+{
+    struct table *table = loader->table;
+    struct table_filter_entry entry;
+    table_filter_entry_get(directory, index, &entry);
+    uint64_t lower = 0;
+    if (index > 0) {
+        const struct table_filter *before = &table->filters[index - 1];
+        lower = before->offset + before->size;
+        if (entry.block_first <= before->block_first) {
+            return false;
+        }
+    } else if (entry.block_first != 0) {
+        return false;
+    }
+    uint64_t upper = loader->footer.index_offset;
+    if (entry.block_first >= table->block_count || entry.handle.offset < lower ||
+        entry.handle.offset >= upper || entry.handle.size > upper - entry.handle.offset) {
+        return false;
+    }
+    struct table_filter *filter = &table->filters[index];
+    filter->offset = entry.handle.offset;
+    filter->size = entry.handle.size;
+    filter->block_first = entry.block_first;
+    loader->tiled_size += entry.handle.size;
+    return true;
+}
+
+static enum status directory_load(struct table_loader *loader)
 {
     struct table *table = loader->table;
     uint64_t offset = loader->footer.directory_offset;
@@ -364,8 +436,7 @@ static enum status filters_load(struct table_loader *loader)
         return status;
     }
     uint32_t filter_count;
-    uint32_t probe_count;
-    if (table_directory_get(raw, &filter_count, &probe_count) != STATUS_OK ||
+    if (table_directory_get(raw, &filter_count, &table->probe_count) != STATUS_OK ||
         filter_count > table->block_count) {
         return table_damaged(table, offset, "filter directory");
     }
@@ -376,26 +447,27 @@ static enum status filters_load(struct table_loader *loader)
     if (table->filters == NULL) {
         return STATUS_NO_MEMORY;
     }
-    table->filter_count = filter_count; /* From here table_close() frees what there is. */
-    uint64_t lower = 0;
     for (uint32_t i = 0; i < filter_count; i++) {
-        struct table_filter_entry entry;
-        table_filter_entry_get(raw, i, &entry);
-        bool ascending =
-            i == 0 ? entry.block_first == 0 : entry.block_first > table->filters[i - 1].block_first;
-        if (!ascending || entry.block_first >= table->block_count || entry.handle.offset < lower ||
-            entry.handle.offset >= loader->footer.index_offset ||
-            entry.handle.size > loader->footer.index_offset - entry.handle.offset) {
+        if (!filter_entry_take(loader, raw, i)) {
             return table_damaged(table, offset, "filter directory");
         }
-        status = filter_load(loader, &entry, probe_count, &table->filters[i]);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        lower = entry.handle.offset + entry.handle.size;
-        loader->tiled_size += entry.handle.size;
     }
+    table->filter_count = filter_count;
     return STATUS_OK;
+}
+
+static enum status filters_load(struct table_loader *loader)
+{
+    struct table *table = loader->table;
+    enum status status = loader->has_hole ? STATUS_OK : directory_load(loader);
+    if (status == STATUS_CORRUPT) {
+        table->damage_count++; /* Without a directory there are no filters. */
+        return STATUS_OK;
+    }
+    for (uint32_t i = 0; status == STATUS_OK && i < table->filter_count; i++) {
+        status = filter_lines_load(loader, &table->filters[i]);
+    }
+    return status;
 }
 
 static enum status table_load(struct table *table, const char *path,
@@ -420,7 +492,8 @@ static enum status table_load(struct table *table, const char *path,
     if (status == STATUS_OK) {
         status = filters_load(&loader);
     }
-    if (status == STATUS_OK && loader.tiled_size != loader.footer.index_offset) {
+    if (status == STATUS_OK && table->damage_count == 0 &&
+        loader.tiled_size != loader.footer.index_offset) {
         status = table_damaged(table, loader.footer.index_offset, "bytes that belong to nothing");
     }
     table->memory_size +=
@@ -456,6 +529,25 @@ enum status table_open(struct env *env, const char *path, uint64_t file_id,
     return STATUS_OK;
 }
 
+/* The cache takes over what it has room for; the rest is read when it is worth it. */
+static void filters_hand_over(struct table *table)
+{
+    for (uint32_t i = 0; i < table->filter_count; i++) {
+        struct table_filter *filter = &table->filters[i];
+        size_t size = (size_t)filter->line_count * BLOOM_LINE_SIZE;
+        if (filter->memory == NULL) {
+            continue; /* Damaged. */
+        }
+        if (cache_has_room(table->cache, size)) {
+            cache_insert(table->cache, &filter->slot, slice_make(filter_lines(filter), size),
+                         CACHE_FILTER);
+        }
+        memory_free(filter->memory);
+        filter->memory = NULL;
+        table->memory_size -= size + BLOOM_LINE_SIZE;
+    }
+}
+
 void table_use_cache(struct table *table, struct cache *cache)
 {
     ASSERT(table->cache == NULL);
@@ -465,6 +557,7 @@ void table_use_cache(struct table *table, struct cache *cache)
     }
     table->memory_size += (uint64_t)table->block_count * sizeof(*table->slots);
     table->cache = cache;
+    filters_hand_over(table);
     budget_take(cache->budget, BUDGET_TABLES, table->memory_size);
 }
 
@@ -475,6 +568,9 @@ void table_close(struct table *table)
     }
     if (table->cache != NULL) {
         cache_forget(table->cache, table->slots, table->block_count);
+        for (uint32_t i = 0; i < table->filter_count; i++) {
+            cache_forget(table->cache, &table->filters[i].slot, 1);
+        }
         budget_give(table->cache->budget, BUDGET_TABLES, table->memory_size);
         memory_free(table->slots);
     }
@@ -581,29 +677,95 @@ bool table_locate(const struct table *table, struct table_probe *probe)
     return inside;
 }
 
-bool table_filter_passes(const struct table *table, const struct table_probe *probe)
+/* The filter that covers a block. */
+static struct table_filter *filter_of(const struct table *table, uint32_t block_index)
 {
-    ASSERT(probe->block_index < table->block_count);
-    if (table->filter_count == 0) {
-        return true;
-    }
     uint32_t lower = 0;
     uint32_t upper = table->filter_count;
     while (upper - lower > 1) {
         uint32_t middle = lower + (upper - lower) / 2;
-        if (table->filters[middle].block_first <= probe->block_index) {
+        if (table->filters[middle].block_first <= block_index) {
             lower = middle;
         } else {
             upper = middle;
         }
     }
-    return bloom_may_hold(&table->filters[lower].bloom, probe->hash);
+    return &table->filters[lower];
+}
+
+/* Reads the filter and asks it, if it deserves a place in the cache; or else reading the one block
+ * in question costs less. */
+static bool filter_fetch(const struct table *table, struct table_filter *filter, uint64_t key_hash,
+                         enum lsm_wait wait)
+{
+    if (!cache_wants(table->cache, &filter->slot, filter->size)) {
+        return true;
+    }
+    struct buffer scratch = {0};
+    struct slice raw;
+    struct bloom bloom;
+    struct table_handle handle = {.offset = filter->offset, .size = filter->size};
+    enum status status = table_read_block(table, handle, wait, &scratch, &raw);
+    if (status == STATUS_OK && bloom_open(raw, table->probe_count, &bloom) != STATUS_OK) {
+        status = table_damaged(table, filter->offset, "filter");
+    }
+    bool passes = true;
+    if (status == STATUS_OK && bloom.line_count == filter->line_count) {
+        cache_insert(table->cache, &filter->slot, raw, CACHE_FILTER);
+        passes = bloom_may_hold(&bloom, key_hash);
+    } else if (status == STATUS_CORRUPT) {
+        atomic_store_explicit(&filter->damaged, true, memory_order_relaxed);
+    }
+    buffer_deinit(&scratch);
+    return passes;
+}
+
+bool table_filter_passes(const struct table *table, const struct table_probe *probe,
+                         enum lsm_wait wait)
+{
+    ASSERT(probe->block_index < table->block_count);
+    if (table->filter_count == 0) {
+        return true;
+    }
+    struct table_filter *filter = filter_of(table, probe->block_index);
+    struct bloom bloom = {.line_count = filter->line_count, .probe_count = table->probe_count};
+    if (filter->memory != NULL) {
+        bloom.lines = filter_lines(filter);
+        return bloom_may_hold(&bloom, probe->hash);
+    }
+    if (atomic_load_explicit(&filter->damaged, memory_order_relaxed)) {
+        return true;
+    }
+    const struct cache_entry *entry = cache_find(&filter->slot);
+    if (entry == NULL) {
+        return filter_fetch(table, filter, probe->hash, wait);
+    }
+    bloom.lines = cache_entry_data(entry).data;
+    return bloom_may_hold(&bloom, probe->hash);
 }
 
 bool table_may_hold(const struct table *table, struct slice key, uint64_t key_hash)
 {
     struct table_probe probe = {.key = key, .hash = key_hash};
-    return table_locate(table, &probe) && table_filter_passes(table, &probe);
+    if (!table_locate(table, &probe)) {
+        return false;
+    }
+    if (table->cache == NULL) {
+        return table_filter_passes(table, &probe, LSM_MAY_BLOCK);
+    }
+    unsigned inside = epoch_enter(table->cache->epoch);
+    bool passes = table_filter_passes(table, &probe, LSM_MAY_BLOCK);
+    epoch_leave(table->cache->epoch, inside);
+    return passes;
+}
+
+void table_block_bounds(const struct table *table, uint32_t block_index, struct slice *lower,
+                        struct slice *upper)
+{
+    ASSERT(block_index < table->block_count);
+    *lower = block_index == 0 ? table->properties.key_min : fence_key(table, block_index);
+    *upper = block_index + 1 < table->block_count ? fence_key(table, block_index + 1)
+                                                  : slice_make(NULL, 0);
 }
 
 static struct table_handle fence_handle(const struct table *table, uint32_t block_index)
@@ -639,7 +801,7 @@ static enum status sealed_get(const struct table *table, const struct table_prob
         struct slice raw;
         status = block_unseal(scratch, place, &raw);
         if (status == STATUS_OK) {
-            cache_insert(table->cache, slot, raw);
+            cache_insert(table->cache, slot, raw, CACHE_BLOCK);
             status = block_get(raw, probe->key, probe->hash, &bytes);
         }
     } else {
@@ -740,7 +902,7 @@ static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
         struct cache_slot *slot = table->cache != NULL ? &table->slots[cursor->block_index] : NULL;
         if (slot != NULL && cursor->streak < CURSOR_STREAK_CACHED &&
             cache_wants(table->cache, slot, raw.size)) {
-            cache_insert(table->cache, slot, raw);
+            cache_insert(table->cache, slot, raw, CACHE_BLOCK);
         }
     }
     cursor->streak++;

@@ -57,7 +57,8 @@ struct table_filter;
 struct table {
     uint64_t file_id;
     struct table_properties properties; /* Key bounds borrow from the table. */
-    uint64_t memory_size;               /* Bytes of heap it holds. */
+    uint64_t memory_size;               /* Bytes of heap it holds, cached parts not included. */
+    uint32_t damage_count;              /* Parts of index and filters found damaged at open. */
     struct list_node node;              /* The holder's, for lists of its own. */
 
     /* Private from here. */
@@ -72,6 +73,7 @@ struct table {
     uint32_t block_count;
     struct table_filter *filters; /* Each over a run of blocks, in order. */
     uint32_t filter_count;        /* 0: no filters. */
+    uint32_t probe_count;         /* Of all filters. */
     struct cache *cache;          /* NULL: blocks are read each time. */
     struct cache_slot *slots;     /* One per block. */
 };
@@ -80,7 +82,9 @@ struct table {
  * Opens the file and loads index and filters; blocks. The caller holds the one reference.
  * `expected` is what the manifest says, or NULL: nonce, size and entry count must then agree.
  * STATUS_NOT_FOUND    no such file.
- * STATUS_CORRUPT      damaged or another file than expected; logged.
+ * STATUS_CORRUPT      damaged as a whole or another file than expected; logged. A damaged part of
+ *                     the index leaves a hole: keys in it are STATUS_CORRUPT. A damaged filter
+ *                     lets all keys pass. Both are logged, and counted in damage_count.
  * STATUS_UNSUPPORTED  of a newer format version.
  * STATUS_IO, STATUS_NO_MEMORY
  */
@@ -106,9 +110,12 @@ struct table_probe {
 };
 /* False if the key lies outside the table's bounds. */
 bool table_locate(const struct table *table, struct table_probe *probe);
-/* False if the filter over a located key says that it is not there. */
-bool table_filter_passes(const struct table *table, const struct table_probe *probe);
-/* Both: false if the table surely has no such key. */
+/* False if the filter over a located key says that it is not there. A filter that is not in memory
+ * is read if that is worth it and `wait` allows it, and passes otherwise; a damaged one passes. If
+ * the table uses a cache, the caller is inside its epoch. */
+bool table_filter_passes(const struct table *table, const struct table_probe *probe,
+                         enum lsm_wait wait);
+/* Both: false if the table surely has no such key. May block; enters the epoch itself. */
 bool table_may_hold(const struct table *table, struct slice key, uint64_t key_hash);
 
 /*
@@ -121,6 +128,15 @@ bool table_may_hold(const struct table *table, struct slice key, uint64_t key_ha
  */
 MUST_USE enum status table_get(const struct table *table, struct table_probe *probe,
                                enum lsm_wait wait, struct buffer *scratch, struct cell *cell);
+
+/*
+ * The stretch of keys that the block with this index may hold, [*lower, *upper): what is lost if it
+ * is damaged, be it the block itself or the part of the index that would name it. Of a get that was
+ * STATUS_CORRUPT it is probe.block_index, of a cursor its block_index; a cursor goes on behind it
+ * with a seek to *upper. An empty *upper: to the end of the table. Borrows from the table.
+ */
+void table_block_bounds(const struct table *table, uint32_t block_index, struct slice *lower,
+                        struct slice *upper);
 
 /* Reads the whole file and compares its checksum with properties.file_checksum, which must be
  * known. Blocks long: for checks, not for reads. STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY */

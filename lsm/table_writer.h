@@ -25,7 +25,7 @@
 /* Bytes of a sealed index part: small enough to be cached one by one. */
 #define TABLE_INDEX_PART_SIZE 4096u
 /* A filter is closed at the end of the first block that brings it to so many keys. */
-#define TABLE_FILTER_KEY_COUNT 65536u
+#define TABLE_FILTER_KEY_COUNT 16384u
 
 struct table_writer;
 

@@ -180,7 +180,7 @@ static void table_check(const struct table *table, size_t size, bool untouched)
             struct slice key = cursor.base.key;
             struct table_probe probe = {.key = key, .hash = checksum64(key, 0)};
             bool inside = table_locate(table, &probe);
-            bool maybe = inside && table_filter_passes(table, &probe);
+            bool maybe = inside && table_filter_passes(table, &probe, LSM_MAY_BLOCK);
             enum status got =
                 inside ? table_get(table, &probe, LSM_NOWAIT, &scratch, &cell) : STATUS_NOT_FOUND;
             ASSERT(status_is_fair(got));

@@ -68,7 +68,8 @@ static bool use(struct fixture *fixture, uint32_t index)
         return true;
     }
     if (cache_wants(&fixture->cache, &fixture->slots[index], BLOCK_SIZE)) {
-        cache_insert(&fixture->cache, &fixture->slots[index], block_of(fixture, index));
+        cache_insert(&fixture->cache, &fixture->slots[index], block_of(fixture, index),
+                     CACHE_BLOCK);
     }
     return false;
 }
@@ -238,7 +239,8 @@ static void *race_run(void *argument)
         epoch_leave(&fixture->epoch, inside);
         if (entry == NULL && cache_wants(&fixture->cache, &fixture->slots[index], BLOCK_SIZE)) {
             memset(block, (int)(index % 251), BLOCK_SIZE);
-            cache_insert(&fixture->cache, &fixture->slots[index], slice_make(block, BLOCK_SIZE));
+            cache_insert(&fixture->cache, &fixture->slots[index], slice_make(block, BLOCK_SIZE),
+                         CACHE_BLOCK);
         }
         if (i % 100 == 0) {
             budget_set(&fixture->budget, BUDGET_MEMTABLES, prng_below(&prng, 50) * 4096);

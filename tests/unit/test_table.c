@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/prng.h"
 #include "lsm/table.h"
+#include "lsm/table_format.h"
 #include "lsm/table_writer.h"
 
 #define KEY_SIZE_MAX 40u
@@ -209,7 +210,8 @@ static void assert_gets(struct fixture *fixture, const struct table *table)
         status = get_unfiltered(table, slice_text(absent), LSM_MAY_BLOCK, &scratch, &cell);
         cr_assert_eq(status, STATUS_NOT_FOUND, "key=%s", absent);
     }
-    if (table->filter_count > 0 && fixture->entry_count > 500) {
+    bool filters_fit = table->cache == NULL || budget_cache_room(table->cache->budget) > (1u << 20);
+    if (table->filter_count > 0 && filters_fit && fixture->entry_count > 500) {
         cr_assert(maybe_count < fixture->entry_count / 20, "%u of %u", maybe_count,
                   fixture->entry_count);
     }
@@ -383,7 +385,7 @@ Test(table, blocks_stay_in_the_cache_and_are_not_read_again, .timeout = 120)
             memset(zeros.data, 0, zeros.size);
             file_store(fixture.path, buffer_slice(&zeros));
             buffer_deinit(&zeros);
-            cr_assert_eq(cache.insert_count, table->block_count);
+            cr_assert_eq(cache.insert_count, table->block_count + table->filter_count);
             assert_gets(&fixture, table);
             assert_walks(&fixture, table);
         }
@@ -528,7 +530,8 @@ Test(table, a_get_with_a_used_scratch_allocates_nothing)
 
 /* What was read from a file, and may be written back changed. */
 /* Opens a damaged table without what the manifest knows, and asks it everything it answers.
- * Returns how many answers were STATUS_CORRUPT; a wrong one fails the test. */
+ * Returns how many answers were STATUS_CORRUPT, and parts found damaged at open; a wrong answer
+ * fails the test. */
 static uint32_t ask_damaged(struct fixture *fixture)
 {
     struct table *table;
@@ -537,7 +540,7 @@ static uint32_t ask_damaged(struct fixture *fixture)
         cr_assert_eq(status, STATUS_CORRUPT);
         return 1;
     }
-    uint32_t corrupt_count = 0;
+    uint32_t corrupt_count = table->damage_count;
     struct buffer scratch = {0};
     for (uint32_t i = 0; i < fixture->entry_count; i++) {
         const char *key = fixture->entries[i].key;
@@ -607,6 +610,170 @@ Test(table, every_flipped_byte_is_told_and_none_gives_a_wrong_answer, .timeout =
         bytes.data[i] ^= flip;
     }
     buffer_deinit(&bytes);
+    fixture_close(&fixture);
+}
+
+static struct table_footer footer_of(const struct buffer *bytes)
+{
+    struct table_footer footer;
+    uint64_t offset = bytes->size - TABLE_FOOTER_SIZE;
+    cr_assert_eq(table_footer_decode(bytes->data + offset, offset, &footer), STATUS_OK);
+    return footer;
+}
+
+static void damage_store(struct fixture *fixture, const struct buffer *bytes, uint64_t offset)
+{
+    bytes->data[offset] ^= 0x10;
+    file_store(fixture->path, buffer_slice(bytes));
+    bytes->data[offset] ^= 0x10;
+}
+
+static bool key_within(const char *key, struct slice lower, struct slice upper)
+{
+    return slice_compare(slice_text(key), lower) >= 0 &&
+           (upper.size == 0 || slice_compare(slice_text(key), upper) < 0);
+}
+
+/* Gets and walks answer all but one stretch, whose bounds are told. Returns the keys in it. */
+static uint32_t assert_hole(struct fixture *fixture, const struct table *table)
+{
+    struct buffer scratch = {0};
+    struct table_cursor cursor;
+    table_cursor_open(&cursor, table);
+    enum status walk = cursor_seek(&cursor.base, slice_make(NULL, 0), LSM_MAY_BLOCK);
+    struct slice lower = {0};
+    struct slice upper = {0};
+    uint32_t lost_count = 0;
+    for (uint32_t i = 0; i < fixture->entry_count; i++) {
+        const char *key = fixture->entries[i].key;
+        struct table_probe probe = {.key = slice_text(key), .hash = hash_of(key)};
+        struct cell cell;
+        cr_assert(table_locate(table, &probe));
+        cr_assert(table_filter_passes(table, &probe, LSM_MAY_BLOCK));
+        enum status status = table_get(table, &probe, LSM_MAY_BLOCK, &scratch, &cell);
+        if (status == STATUS_OK) {
+            assert_cell(&fixture->entries[i], &cell);
+            cr_assert_eq(walk, STATUS_OK);
+            assert_stands(fixture, &cursor.base, i);
+            walk = cursor_next(&cursor.base, LSM_MAY_BLOCK);
+            continue;
+        }
+        cr_assert_eq(status, STATUS_CORRUPT);
+        if (lost_count++ == 0) {
+            table_block_bounds(table, probe.block_index, &lower, &upper);
+            cr_assert_eq(walk, STATUS_CORRUPT);
+            cr_assert_eq(cursor.block_index, probe.block_index);
+            walk = upper.size == 0 ? STATUS_NOT_FOUND
+                                   : cursor_seek(&cursor.base, upper, LSM_MAY_BLOCK);
+        }
+        cr_assert(key_within(key, lower, upper), "key=%s", key);
+    }
+    cr_assert_eq(walk, STATUS_NOT_FOUND);
+    table_cursor_close(&cursor);
+    buffer_deinit(&scratch);
+    return lost_count;
+}
+
+Test(table, a_damaged_block_or_index_part_costs_its_own_stretch, .timeout = 120)
+{
+    struct fixture fixture;
+    fixture_open(&fixture, 17);
+    entries_draw(&fixture, 20000, 60);
+    table_write(&fixture,
+                &(struct table_writer_options){.block_size = 512, .bloom_bits_per_key = 10});
+    fixture_quiet(&fixture);
+    struct buffer bytes = file_load(fixture.path);
+    struct table_footer footer = footer_of(&bytes);
+    uint64_t parts_size = footer.root_offset - footer.index_offset;
+    cr_assert_gt(parts_size, 3 * TABLE_INDEX_PART_SIZE);
+    const uint64_t offsets[] = {100, 5000, footer.index_offset,
+                                footer.index_offset + parts_size / 2, footer.root_offset - 20};
+    for (size_t i = 0; i < ARRAY_COUNT(offsets); i++) {
+        damage_store(&fixture, &bytes, offsets[i]);
+        struct table *table;
+        cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK, "offset=%lu", offsets[i]);
+        cr_assert_eq(table->damage_count, offsets[i] < footer.index_offset ? 0 : 1);
+        uint32_t lost_count = assert_hole(&fixture, table);
+        cr_assert(lost_count > 0, "offset=%lu", offsets[i]);
+        cr_assert(lost_count < fixture.entry_count / 2, "offset=%lu", offsets[i]);
+        table_close(table);
+    }
+    buffer_deinit(&bytes);
+    fixture_close(&fixture);
+}
+
+Test(table, a_damaged_filter_lets_all_keys_pass, .timeout = 120)
+{
+    struct fixture fixture;
+    fixture_open(&fixture, 18);
+    entries_draw(&fixture, 40000, 8);
+    table_write(&fixture, &(struct table_writer_options){.bloom_bits_per_key = 10});
+    fixture_quiet(&fixture);
+    struct buffer bytes = file_load(fixture.path);
+    struct table_footer footer = footer_of(&bytes);
+    struct table_filter_entry filter;
+    table_filter_entry_get(slice_make(bytes.data + footer.directory_offset,
+                                      footer.properties_offset - footer.directory_offset),
+                           1, &filter);
+    const uint64_t offsets[] = {filter.handle.offset + 100, footer.directory_offset + 3};
+    for (size_t i = 0; i < ARRAY_COUNT(offsets); i++) {
+        damage_store(&fixture, &bytes, offsets[i]);
+        struct table *table;
+        cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK);
+        cr_assert_eq(table->damage_count, 1);
+        cr_assert_eq(assert_hole(&fixture, table), 0);
+        table_close(table);
+    }
+    buffer_deinit(&bytes);
+    fixture_close(&fixture);
+}
+
+/* Filters come and go like blocks; while one is away every key passes, and is looked for. */
+Test(table, filters_give_way_when_memory_is_short, .timeout = 120)
+{
+    struct fixture fixture;
+    fixture_open(&fixture, 19);
+    entries_draw(&fixture, 60000, 8);
+    table_write(&fixture, &(struct table_writer_options){.bloom_bits_per_key = 10});
+    struct epoch epoch;
+    struct budget budget;
+    struct cache cache;
+    epoch_init(&epoch, NULL);
+    budget_init(&budget, 8u << 20);
+    cache_init(&cache, &budget, &epoch);
+    struct table *table;
+    cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK);
+    uint64_t memory_before = table->memory_size;
+    table_use_cache(table, &cache);
+    cr_assert_gt(budget_used(&budget, BUDGET_CACHE), 50000);
+    cr_assert_lt(table->memory_size, memory_before);
+    unsigned inside = epoch_enter(&epoch);
+    assert_gets(&fixture, table); /* Asks that the filters spare nearly all absent keys. */
+    budget_set(&budget, BUDGET_MEMTABLES, 8u << 20);
+    cache_trim(&cache);
+    budget_set(&budget, BUDGET_MEMTABLES, (8u << 20) - (64u << 10));
+    struct buffer scratch = {0};
+    for (uint32_t i = 0; i < fixture.entry_count; i++) {
+        const char *key = fixture.entries[i].key;
+        struct table_probe probe = {.key = slice_text(key), .hash = hash_of(key)};
+        struct cell cell;
+        cr_assert(table_locate(table, &probe));
+        cr_assert(table_filter_passes(table, &probe, i % 2 == 0 ? LSM_NOWAIT : LSM_MAY_BLOCK));
+        cr_assert_eq(table_get(table, &probe, LSM_MAY_BLOCK, &scratch, &cell), STATUS_OK);
+    }
+    cr_assert_leq(budget_used(&budget, BUDGET_CACHE), budget_cache_room(&budget));
+    budget_set(&budget, BUDGET_MEMTABLES, 0);
+    for (uint32_t i = 0; i < fixture.entry_count; i++) { /* Comes back where it is asked. */
+        const char *key = fixture.entries[i].key;
+        cr_assert(table_may_hold(table, slice_text(key), hash_of(key)));
+    }
+    assert_gets(&fixture, table);
+    epoch_leave(&epoch, inside);
+    buffer_deinit(&scratch);
+    table_close(table);
+    cr_assert_eq(budget_used(&budget, BUDGET_CACHE), 0);
+    cache_deinit(&cache);
+    epoch_deinit(&epoch);
     fixture_close(&fixture);
 }
 
