@@ -52,6 +52,19 @@ static uint8_t *chunk_add(struct arena *arena, size_t size)
     return (uint8_t *)(chunk + 1);
 }
 
+void *arena_allocate_aligned(struct arena *arena, size_t size, size_t alignment)
+{
+    ASSERT(size + alignment <= arena->chunk_size / 4);
+    size_t before = (size_t)(-(uintptr_t)arena->at & (alignment - 1));
+    if (before + size <= arena->left) {
+        arena->at += before;
+        arena->left -= before;
+        return arena_allocate(arena, size);
+    }
+    uint8_t *piece = arena_allocate(arena, size + alignment); /* In a new chunk. */
+    return piece == NULL ? NULL : piece + (-(uintptr_t)piece & (alignment - 1));
+}
+
 void *arena_allocate(struct arena *arena, size_t size)
 {
     ASSERT(arena != NULL);

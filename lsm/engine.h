@@ -179,7 +179,7 @@ uint64_t engine_file_id(struct lsm *lsm);
 void engine_init_jobs(struct lsm *lsm);
 
 /* sources.c */
-MUST_USE struct memtable *sources_memtable_create(const struct lsm *lsm);
+MUST_USE struct memtable *sources_memtable_create(struct lsm *lsm);
 /* Lets go of one reference; what the last one frees is freed in the pool. */
 void sources_memtable_release(struct lsm *lsm, struct memtable *memtable);
 /* Takes references of its own on all of it. NULL if there is no memory. */

@@ -31,34 +31,39 @@ static void count(_Atomic uint64_t *counter, bool shared)
     atomic_store_explicit(counter, value + 1, memory_order_relaxed);
 }
 
-static void memtable_look(struct memtable *memtable, struct slice key, struct finding *found)
+static enum status memtable_look(const struct memtable *memtable, struct slice key,
+                                 enum lsm_wait wait, struct finding *found)
 {
     if (atomic_load_explicit(&memtable->key_count, memory_order_relaxed) == 0) {
-        return;
+        return STATUS_OK;
     }
     const struct memtable_record *record = NULL;
-    if (memtable_get(memtable, key, &record) != STATUS_OK) {
-        return;
+    enum status status = memtable_get(memtable, key, wait, &record);
+    if (status != STATUS_OK) {
+        return status == STATUS_NOT_FOUND ? STATUS_OK : status;
     }
     struct cell cell;
-    enum status status = cell_decode(memtable_record_cell(record), &cell);
+    status = cell_decode(memtable_record_cell(record), &cell);
     ASSERT(status == STATUS_OK);
     if (!found->any || cell_compare(&cell, &found->cell) > 0) {
         *found =
             (struct finding){.any = true, .cell = cell, .encoded = memtable_record_cell(record)};
     }
+    return STATUS_OK;
 }
 
 /* See (1). A frozen memtable's greatest version stands still. */
-static void memtables_look(const struct sources *sources, struct slice key, struct finding *found)
+static enum status memtables_look(const struct sources *sources, struct slice key,
+                                  enum lsm_wait wait, struct finding *found)
 {
-    memtable_look(sources->active, key, found);
-    for (uint32_t i = sources->frozen_count; i > 0; i--) {
-        struct memtable *memtable = sources->frozen[i - 1];
+    enum status status = memtable_look(sources->active, key, wait, found);
+    for (uint32_t i = sources->frozen_count; i > 0 && status == STATUS_OK; i--) {
+        const struct memtable *memtable = sources->frozen[i - 1];
         if (!found->any || version_compare(found->cell.version, memtable->version_max) <= 0) {
-            memtable_look(memtable, key, found);
+            status = memtable_look(memtable, key, wait, found);
         }
     }
+    return status;
 }
 
 struct lookup {
@@ -153,9 +158,8 @@ static enum status sources_look(struct lookup *lookup, const struct sources *sou
                                 struct cell *cell)
 {
     struct finding found = {0};
-    memtables_look(sources, lookup->key, &found);
-    enum status status = STATUS_OK;
-    if (sources->tables->run_count > 0) {
+    enum status status = memtables_look(sources, lookup->key, lookup->wait, &found);
+    if (status == STATUS_OK && sources->tables->run_count > 0) {
         status = tables_look(lookup, sources->tables, &found);
     }
     if (status != STATUS_OK) {

@@ -3,18 +3,27 @@
  *
  * Invariants:
  *  (1) Leaves hold records in strictly ascending key order and are linked in that order.
- *  (2) separator i of an inner node is at or below every key under child i (child 0: no bound),
- *      and above every key under child i - 1.
- *  (3) high and low are the first 16 key bytes, big-endian, zero-padded: they order keys, and
+ *  (2) Separator i of an inner node, from 1 on, is at or below every key under child i and above
+ *      every key under child i - 1. Separator 0 only fills its place: keys below it may come.
+ *  (3) All keys under a node begin with the same `skip` bytes, and so does every probe that is led
+ *      to it. Its heads are the 8 bytes that follow, big-endian, zero-padded: they order keys, and
  *      where they tie the whole keys decide.
- *  (4) Only the writer changes nodes, and only under the mutex; so the writer itself may read
- *      without it.
- *  (5) Full nodes are split on the way down, so a split never climbs. What a split needs is
+ *  (4) `skip` of a node at the left or right edge is at most `prefix_size`, what all keys of the
+ *      memtable begin with; probes that do not begin so never come down. Elsewhere it is at most
+ *      what the two separators beside the node have in common. So only edges ever shorten.
+ *  (5) Only the writer changes nodes; the sequence of a node is odd while it does. A reader notes
+ *      the sequence, reads, and believes what it read if the sequence is the same afterwards; on
+ *      its way down it does so for each node once it has noted the child's, so that the child was
+ *      the right one then. What it reads is atomic: stores are releases and loads acquires, so a
+ *      load that saw a change makes the second look at the sequence see it too.
+ *  (6) Nodes and records live as long as the memtable, and pointers in nodes are NULL or good: a
+ *      reader that read nonsense followed it to no harm.
+ *  (7) Full nodes are split on the way down, so a split never climbs. What a split needs is
  *      allocated before anything changes.
  *
  * Source: Bayer, McCreight, "Organization and Maintenance of Large Ordered Indices" (1972), as a
- * B+tree. Changed: no deletes, top-down splits, and a right-edge split that keeps ascending loads
- * nearly full.
+ * B+tree; Leis et al., "The ART of Practical Synchronization" (2016), for (5). Changed: no deletes,
+ * one writer, top-down splits, and a right-edge split that keeps ascending loads nearly full.
  */
 #include "lsm/memtable.h"
 
@@ -24,60 +33,109 @@
 #include "base/memory.h"
 
 #define MEMTABLE_HEIGHT_MAX 16u
+#define MEMTABLE_TRY_COUNT 8u /* Before a reader takes the writer's lock, or gives up. */
+#define HEAD_SIZE 8u
+#define SKIP_GAIN_MIN 4u /* Heads are made anew when they could begin so many bytes later. */
+#define CACHE_LINE_SIZE 64u
 
 struct memtable_node {
-    uint32_t count;
-    uint32_t leaf;                  /* 1 or 0. */
-    struct memtable_node *next;     /* Leaves only. */
-    struct memtable_node *previous; /* Leaves only. */
-    uint64_t high[MEMTABLE_FANOUT];
-    uint64_t low[MEMTABLE_FANOUT];
-    const struct memtable_record *records[MEMTABLE_FANOUT]; /* Cells, or separators. */
-    struct memtable_node *children[];                       /* Inner nodes: MEMTABLE_FANOUT. */
+    _Atomic uint64_t sequence; /* Odd while the writer changes the node. */
+    _Atomic uint32_t count;
+    _Atomic uint32_t skip;
+    uint32_t leaf;                            /* 1 or 0; never changes. */
+    _Atomic(struct memtable_node *) next;     /* Leaves only. */
+    _Atomic(struct memtable_node *) previous; /* Leaves only. */
+    uint8_t padding[CACHE_LINE_SIZE - 40];
+    _Atomic uint64_t heads[MEMTABLE_FANOUT];
+    _Atomic(const struct memtable_record *) records[MEMTABLE_FANOUT]; /* Cells, or separators. */
+    _Atomic(struct memtable_node *) children[]; /* Inner nodes: MEMTABLE_FANOUT. */
 };
+STATIC_ASSERT(offsetof(struct memtable_node, heads) == CACHE_LINE_SIZE, "heads begin a line");
 
-/* A key with its integer prefix, made once per operation. */
+/* Where a key lies compared with what all keys of the memtable begin with. */
+enum side { SIDE_BELOW, SIDE_INSIDE, SIDE_ABOVE };
+
 struct probe {
     struct slice key;
-    uint64_t high;
-    uint64_t low;
+    enum side side;
 };
 
-static struct probe probe_make(struct slice key)
+#define LOAD(place) atomic_load_explicit(&(place), memory_order_acquire)
+#define STORE(place, value) atomic_store_explicit(&(place), value, memory_order_release)
+/* Of the writer, of what only it changes. */
+#define OWN(place) atomic_load_explicit(&(place), memory_order_relaxed)
+
+static void change_begin(struct memtable_node *node)
 {
-    uint8_t bytes[16] = {0};
-    if (key.size > 0) {
-        memcpy(bytes, key.data, key.size < sizeof(bytes) ? key.size : sizeof(bytes));
-    }
-    return (struct probe){
-        .key = key, .high = codec_load_be(bytes, 8), .low = codec_load_be(bytes + 8, 8)};
+    uint64_t sequence = OWN(node->sequence);
+    ASSERT(sequence % 2 == 0);
+    atomic_store_explicit(&node->sequence, sequence + 1, memory_order_relaxed);
 }
 
-/* Negative: the probe sorts before entry `index`. */
-static int probe_compare(const struct probe *probe, const struct memtable_node *node,
-                         uint32_t index)
+static void change_end(struct memtable_node *node)
 {
-    if (probe->high != node->high[index]) {
-        return probe->high < node->high[index] ? -1 : 1;
-    }
-    if (probe->low != node->low[index]) {
-        return probe->low < node->low[index] ? -1 : 1;
-    }
-    return slice_compare(probe->key, memtable_record_key(node->records[index]));
+    STORE(node->sequence, OWN(node->sequence) + 1);
 }
 
-/* The first index at or above the probe; *equal tells which. */
-static uint32_t node_lower_bound(const struct memtable_node *node, const struct probe *probe,
-                                 bool *equal)
+/* See (3). */
+static inline uint64_t key_head(struct slice key, uint32_t skip)
 {
-    uint32_t low = 0;
-    uint32_t high = node->count;
-    *equal = false;
-    while (low < high) {
+    if (key.size >= (size_t)skip + HEAD_SIZE) {
+        return codec_load_be64(key.data + skip);
+    }
+    uint8_t bytes[HEAD_SIZE] = {0};
+    if (key.size > skip) {
+        memcpy(bytes, key.data + skip, key.size - skip);
+    }
+    return codec_load_be64(bytes);
+}
+
+static uint32_t common_size(struct slice a, struct slice b)
+{
+    size_t size = a.size < b.size ? a.size : b.size;
+    size_t at = 0;
+    while (at < size && a.data[at] == b.data[at]) {
+        at++;
+    }
+    return (uint32_t)at;
+}
+
+/* The first of `count` heads from `base` on that is not below `head`; no branch to mispredict. */
+static inline uint32_t heads_lower_bound(const struct memtable_node *node, uint32_t base,
+                                         uint32_t count, uint64_t head)
+{
+    while (count > 1) {
+        uint32_t half = count / 2;
+        base += LOAD(node->heads[base + half - 1]) < head ? half : 0;
+        count -= half;
+    }
+    return base + (count == 1 && LOAD(node->heads[base]) < head ? 1 : 0);
+}
+
+/*
+ * The first index, of those from `from` on, at or above the probe; *found is the record if it is
+ * equal, or else NULL. What it tells is nonsense if the writer changes the node meanwhile: see (5).
+ */
+static uint32_t node_lower_bound(const struct memtable_node *node, uint32_t from,
+                                 const struct probe *probe, const struct memtable_record **found)
+{
+    *found = NULL;
+    uint32_t count = LOAD(node->count);
+    if (probe->side != SIDE_INSIDE || count <= from) {
+        return probe->side == SIDE_ABOVE ? count : from;
+    }
+    uint64_t head = key_head(probe->key, LOAD(node->skip));
+    uint32_t low = heads_lower_bound(node, from, count - from, head);
+    uint32_t high = low;
+    while (high < count && LOAD(node->heads[high]) == head) {
+        high++;
+    }
+    while (low < high) { /* The heads tie; mostly this is the one equal key. */
         uint32_t middle = low + (high - low) / 2;
-        int order = probe_compare(probe, node, middle);
+        const struct memtable_record *record = LOAD(node->records[middle]);
+        int order = record == NULL ? 0 : slice_compare(probe->key, memtable_record_key(record));
         if (order == 0) {
-            *equal = true;
+            *found = record;
             return middle;
         }
         if (order < 0) {
@@ -92,12 +150,18 @@ static uint32_t node_lower_bound(const struct memtable_node *node, const struct 
 /* The child that covers the probe; see (2). */
 static uint32_t node_child_index(const struct memtable_node *node, const struct probe *probe)
 {
-    bool equal = false;
-    uint32_t index = node_lower_bound(node, probe, &equal);
-    if (equal || index == 0) {
-        return index;
+    const struct memtable_record *equal = NULL;
+    uint32_t index = node_lower_bound(node, 1, probe, &equal);
+    return equal != NULL ? index : index - 1;
+}
+
+/* All lines a search or an insert will touch, asked for at once. */
+static inline void node_prefetch(const struct memtable_node *node)
+{
+    const uint8_t *bytes = (const uint8_t *)node;
+    for (size_t at = 0; at < offsetof(struct memtable_node, children); at += CACHE_LINE_SIZE) {
+        __builtin_prefetch(bytes + at);
     }
-    return index - 1;
 }
 
 static struct memtable_node *node_create(struct memtable *memtable, bool leaf)
@@ -106,32 +170,35 @@ static struct memtable_node *node_create(struct memtable *memtable, bool leaf)
     if (!leaf) {
         size += MEMTABLE_FANOUT * sizeof(struct memtable_node *);
     }
-    struct memtable_node *node = arena_allocate(&memtable->arena, size);
+    struct memtable_node *node = arena_allocate_aligned(&memtable->arena, size, CACHE_LINE_SIZE);
     if (node == NULL) {
         return NULL;
     }
-    node->count = 0;
+    memset(node, 0, size); /* See (6). */
     node->leaf = leaf ? 1 : 0;
-    node->next = NULL;
-    node->previous = NULL;
     return node;
 }
 
-struct memtable *memtable_create(size_t chunk_size)
+struct memtable *memtable_create(size_t chunk_size, struct mutex *writer)
 {
+    ASSERT(writer != NULL);
     struct memtable *memtable = memory_allocate_zeroed(1, sizeof(*memtable));
     if (memtable == NULL) {
         return NULL;
     }
     arena_init(&memtable->arena, chunk_size);
-    memtable->root = node_create(memtable, true);
-    if (memtable->root == NULL) {
+    struct memtable_node *root = node_create(memtable, true);
+    if (root == NULL) {
         arena_deinit(&memtable->arena);
         memory_free(memtable);
         return NULL;
     }
-    mutex_init(&memtable->mutex);
+    memtable->writer = writer;
+    atomic_init(&memtable->root, root);
+    memtable->last_leaf = root;
     memtable->height = 1;
+    atomic_init(&memtable->first, NULL);
+    atomic_init(&memtable->prefix_size, 0);
     atomic_init(&memtable->references, 1);
     atomic_init(&memtable->size, 0);
     atomic_init(&memtable->key_count, 0);
@@ -159,57 +226,94 @@ void memtable_destroy(struct memtable *memtable)
     ASSERT(memtable != NULL);
     ASSERT(atomic_load_explicit(&memtable->references, memory_order_relaxed) == 0);
     arena_deinit(&memtable->arena);
-    mutex_deinit(&memtable->mutex);
     memory_free(memtable);
 }
 
-/* Opens a gap at `index`. Under the mutex. */
-static void node_open_gap(struct memtable_node *node, uint32_t index)
+/* The writer's side. */
+
+/* Opens a gap at `index` and fills it. The caller has begun the change. */
+static void node_insert(struct memtable_node *node, uint32_t index,
+                        const struct memtable_record *record, struct memtable_node *child)
 {
-    ASSERT(node->count < MEMTABLE_FANOUT);
-    size_t moved = node->count - index;
-    memmove(&node->high[index + 1], &node->high[index], moved * sizeof(node->high[0]));
-    memmove(&node->low[index + 1], &node->low[index], moved * sizeof(node->low[0]));
-    memmove(&node->records[index + 1], &node->records[index], moved * sizeof(node->records[0]));
-    if (node->leaf == 0) {
-        memmove(&node->children[index + 1], &node->children[index],
-                moved * sizeof(node->children[0]));
+    uint32_t count = OWN(node->count);
+    ASSERT(count < MEMTABLE_FANOUT);
+    ASSERT(index <= count);
+    for (uint32_t i = count; i > index; i--) {
+        STORE(node->heads[i], OWN(node->heads[i - 1]));
     }
-    node->count++;
-}
-
-static void node_set(struct memtable_node *node, uint32_t index,
-                     const struct memtable_record *record)
-{
-    struct probe probe = probe_make(memtable_record_key(record));
-    node->high[index] = probe.high;
-    node->low[index] = probe.low;
-    node->records[index] = record;
-}
-
-/* Moves the upper part of a full node to `right`. Under the mutex. */
-static void node_split(struct memtable_node *node, struct memtable_node *right,
-                       const struct probe *probe)
-{
-    ASSERT(node->count == MEMTABLE_FANOUT);
-    bool at_edge = probe_compare(probe, node, node->count - 1) > 0;
-    uint32_t kept = at_edge ? MEMTABLE_FANOUT - 1 : MEMTABLE_FANOUT / 2;
-    uint32_t moved = node->count - kept;
-    memcpy(right->high, &node->high[kept], moved * sizeof(node->high[0]));
-    memcpy(right->low, &node->low[kept], moved * sizeof(node->low[0]));
-    memcpy(right->records, &node->records[kept], moved * sizeof(node->records[0]));
+    for (uint32_t i = count; i > index; i--) {
+        STORE(node->records[i], OWN(node->records[i - 1]));
+    }
+    for (uint32_t i = count; node->leaf == 0 && i > index; i--) {
+        STORE(node->children[i], OWN(node->children[i - 1]));
+    }
+    STORE(node->heads[index], key_head(memtable_record_key(record), OWN(node->skip)));
+    STORE(node->records[index], record);
     if (node->leaf == 0) {
-        memcpy(right->children, &node->children[kept], moved * sizeof(node->children[0]));
-    } else {
-        right->next = node->next;
-        right->previous = node;
-        if (node->next != NULL) {
-            node->next->previous = right;
+        STORE(node->children[index], child);
+    }
+    STORE(node->count, count + 1);
+}
+
+/* Heads from `skip` on, which holds for all keys under the node. */
+static void node_skip_set(struct memtable_node *node, uint32_t skip)
+{
+    uint32_t count = OWN(node->count);
+    STORE(node->skip, skip);
+    for (uint32_t i = 0; i < count; i++) {
+        STORE(node->heads[i], key_head(memtable_record_key(OWN(node->records[i])), skip));
+    }
+}
+
+/* The separators beside a node; NULL: it lies at that edge. */
+struct fences {
+    const struct memtable_record *lower;
+    const struct memtable_record *upper;
+};
+
+/* After a split: keys may have more in common now. Making heads anew touches every record, so it
+ * is done when it gains much: a head then still tells keys apart in the bytes left to it. */
+static void node_skip_gain(struct memtable_node *node, const struct fences *fences)
+{
+    if (fences->lower == NULL || fences->upper == NULL) {
+        return; /* See (4). */
+    }
+    uint32_t common =
+        common_size(memtable_record_key(fences->lower), memtable_record_key(fences->upper));
+    if (common >= OWN(node->skip) + SKIP_GAIN_MIN) {
+        node_skip_set(node, common);
+    }
+}
+
+/* Moves the upper part of a full node to `right`, which no reader knows yet. */
+static void node_split(struct memtable_node *node, struct memtable_node *right, uint32_t kept)
+{
+    uint32_t moved = OWN(node->count) - kept;
+    STORE(right->skip, OWN(node->skip));
+    for (uint32_t i = 0; i < moved; i++) {
+        STORE(right->heads[i], OWN(node->heads[kept + i]));
+        STORE(right->records[i], OWN(node->records[kept + i]));
+        if (node->leaf == 0) {
+            STORE(right->children[i], OWN(node->children[kept + i]));
         }
-        node->next = right;
     }
-    right->count = moved;
-    node->count = kept;
+    STORE(right->count, moved);
+    STORE(node->count, kept);
+}
+
+/* The caller has begun the change of `node` and, if there is one, of the leaf after it. */
+static void leaf_link(struct memtable *memtable, struct memtable_node *node,
+                      struct memtable_node *right)
+{
+    struct memtable_node *next = OWN(node->next);
+    STORE(right->next, next);
+    STORE(right->previous, node);
+    STORE(node->next, right);
+    if (next != NULL) {
+        STORE(next->previous, right);
+    } else {
+        memtable->last_leaf = right;
+    }
 }
 
 static enum status root_grow(struct memtable *memtable)
@@ -219,60 +323,119 @@ static enum status root_grow(struct memtable *memtable)
     if (root == NULL) {
         return STATUS_NO_MEMORY;
     }
-    root->count = 1;
-    node_set(root, 0, memtable->root->records[0]);
-    root->children[0] = memtable->root;
-    mutex_lock(&memtable->mutex);
-    memtable->root = root;
+    struct memtable_node *old = OWN(memtable->root);
+    STORE(root->skip, OWN(memtable->prefix_size));
+    node_insert(root, 0, OWN(old->records[0]), old);
+    STORE(memtable->root, root); /* The old one is split after this: see descend(). */
     memtable->height++;
-    mutex_unlock(&memtable->mutex);
     return STATUS_OK;
 }
 
-/* Splits full child `index` of `parent`, which has room. */
+/* Splits full child `index` of `parent`, which has room. `fences` are the child's. */
 static enum status child_split(struct memtable *memtable, struct memtable_node *parent,
-                               uint32_t index, const struct probe *probe)
+                               uint32_t index, const struct probe *probe,
+                               const struct fences *fences)
 {
-    struct memtable_node *child = parent->children[index];
+    struct memtable_node *child = OWN(parent->children[index]);
     struct memtable_node *right = node_create(memtable, child->leaf == 1);
     if (right == NULL) {
         return STATUS_NO_MEMORY;
     }
-    mutex_lock(&memtable->mutex);
-    node_split(child, right, probe);
-    node_open_gap(parent, index + 1);
-    node_set(parent, index + 1, right->records[0]);
-    parent->children[index + 1] = right;
-    mutex_unlock(&memtable->mutex);
+    struct slice greatest = memtable_record_key(OWN(child->records[MEMTABLE_FANOUT - 1]));
+    bool at_edge = slice_compare(probe->key, greatest) > 0;
+    uint32_t kept = at_edge ? MEMTABLE_FANOUT - 1 : MEMTABLE_FANOUT / 2;
+    struct memtable_node *next = child->leaf == 1 ? OWN(child->next) : NULL;
+    change_begin(parent);
+    change_begin(child);
+    if (next != NULL) {
+        change_begin(next);
+    }
+    node_split(child, right, kept);
+    const struct memtable_record *middle = OWN(right->records[0]);
+    node_skip_gain(child, &(struct fences){.lower = fences->lower, .upper = middle});
+    node_skip_gain(right, &(struct fences){.lower = middle, .upper = fences->upper});
+    if (child->leaf == 1) {
+        leaf_link(memtable, child, right);
+    }
+    node_insert(parent, index + 1, middle, right);
+    if (next != NULL) {
+        change_end(next);
+    }
+    change_end(child);
+    change_end(parent);
     return STATUS_OK;
 }
 
-/* The leaf for the probe, with room for one more; see (4) and (5). */
+static void fences_narrow(struct fences *fences, const struct memtable_node *node, uint32_t index)
+{
+    if (index > 0) {
+        fences->lower = OWN(node->records[index]);
+    }
+    if (index + 1 < OWN(node->count)) {
+        fences->upper = OWN(node->records[index + 1]);
+    }
+}
+
+/* The leaf for the probe, with room for one more; see (7). */
 static enum status leaf_for_insert(struct memtable *memtable, const struct probe *probe,
                                    struct memtable_node **leaf)
 {
-    if (memtable->root->count == MEMTABLE_FANOUT) {
+    if (OWN(OWN(memtable->root)->count) == MEMTABLE_FANOUT) {
         enum status status = root_grow(memtable);
         if (status != STATUS_OK) {
             return status;
         }
     }
-    struct memtable_node *node = memtable->root;
+    struct memtable_node *node = OWN(memtable->root);
+    struct fences fences = {0};
     while (node->leaf == 0) {
         uint32_t index = node_child_index(node, probe);
-        if (node->children[index]->count == MEMTABLE_FANOUT) {
-            enum status status = child_split(memtable, node, index, probe);
+        struct memtable_node *child = OWN(node->children[index]);
+        node_prefetch(child);
+        if (OWN(child->count) == MEMTABLE_FANOUT) {
+            struct fences beside = fences;
+            fences_narrow(&beside, node, index);
+            enum status status = child_split(memtable, node, index, probe, &beside);
             if (status != STATUS_OK) {
                 return status;
             }
-            if (probe_compare(probe, node, index + 1) >= 0) {
+            const struct memtable_record *middle = OWN(node->records[index + 1]);
+            if (slice_compare(probe->key, memtable_record_key(middle)) >= 0) {
                 index++;
             }
         }
-        node = node->children[index];
+        fences_narrow(&fences, node, index);
+        node = OWN(node->children[index]);
     }
     *leaf = node;
     return STATUS_OK;
+}
+
+/* Nodes at an edge, down from the root, shorten what they skip. */
+static void edge_shorten(struct memtable_node *node, bool right, uint32_t prefix_size)
+{
+    while (node != NULL) {
+        if (OWN(node->skip) > prefix_size) {
+            change_begin(node);
+            node_skip_set(node, prefix_size);
+            change_end(node);
+        }
+        node = node->leaf == 1 ? NULL : OWN(node->children[right ? OWN(node->count) - 1 : 0]);
+    }
+}
+
+/* Makes way for a key that may not begin like the others; see (4). */
+static void prefix_shorten(struct memtable *memtable, struct slice key)
+{
+    const struct memtable_record *first = OWN(memtable->first);
+    uint32_t size = OWN(memtable->prefix_size);
+    if (first == NULL || (key.size >= size && memcmp(key.data, first->bytes, size) == 0)) {
+        return;
+    }
+    uint32_t common = common_size(key, slice_make(first->bytes, size));
+    STORE(memtable->prefix_size, common);
+    edge_shorten(OWN(memtable->root), false, common);
+    edge_shorten(OWN(memtable->root), true, common);
 }
 
 static const struct memtable_record *record_create(struct memtable *memtable, struct slice key,
@@ -290,13 +453,20 @@ static const struct memtable_record *record_create(struct memtable *memtable, st
     return record;
 }
 
-/* A record of this memtable was encoded by us: it decodes. */
-static struct cell record_decode(const struct memtable_record *record)
+/* Cells here were encoded by us: they decode. */
+static struct cell cell_of(struct slice encoded)
 {
     struct cell cell;
-    enum status status = cell_decode(memtable_record_cell(record), &cell);
+    enum status status = cell_decode(encoded, &cell);
     ASSERT(status == STATUS_OK);
     return cell;
+}
+
+/* The writer alone counts: no locked instruction. */
+static void counter_add(_Atomic uint64_t *counter, uint64_t more)
+{
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + more, memory_order_relaxed);
 }
 
 static void counts_update(struct memtable *memtable, const struct cell *cell,
@@ -304,9 +474,11 @@ static void counts_update(struct memtable *memtable, const struct cell *cell,
 {
     uint64_t was = replaced != NULL && replaced->kind == CELL_DELETE ? 1 : 0;
     uint64_t is = cell->kind == CELL_DELETE ? 1 : 0;
-    atomic_fetch_add_explicit(&memtable->tombstone_count, is - was, memory_order_relaxed);
+    if (is != was) {
+        counter_add(&memtable->tombstone_count, is - was);
+    }
     if (replaced == NULL) {
-        atomic_fetch_add_explicit(&memtable->key_count, 1, memory_order_relaxed);
+        counter_add(&memtable->key_count, 1);
     }
     atomic_store_explicit(&memtable->size, memtable->arena.size - memtable->arena.left,
                           memory_order_relaxed);
@@ -315,65 +487,201 @@ static void counts_update(struct memtable *memtable, const struct cell *cell,
     }
 }
 
-enum status memtable_merge(struct memtable *memtable, struct slice key, struct slice encoded_cell)
+/* Whether the key goes behind all others, in a leaf that has room: then nothing is searched. */
+static bool is_append(const struct memtable *memtable, struct slice key)
 {
-    ASSERT(memtable != NULL);
-    ASSERT(key.size > 0);
-    struct cell cell;
-    enum status status = cell_decode(encoded_cell, &cell);
-    ASSERT(status == STATUS_OK);
-    struct probe probe = probe_make(key);
-    struct memtable_node *leaf = NULL;
-    status = leaf_for_insert(memtable, &probe, &leaf);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    bool equal = false;
-    uint32_t index = node_lower_bound(leaf, &probe, &equal);
-    struct cell replaced;
-    if (equal) {
-        replaced = record_decode(leaf->records[index]);
-        if (cell_compare(&cell, &replaced) <= 0) {
-            return STATUS_OK;
-        }
-    }
+    const struct memtable_node *leaf = memtable->last_leaf;
+    uint32_t count = OWN(leaf->count);
+    return memtable->appending && count > 0 && count < MEMTABLE_FANOUT &&
+           slice_compare(key, memtable_record_key(OWN(leaf->records[count - 1]))) > 0;
+}
+
+static enum status record_insert(struct memtable *memtable, struct memtable_node *leaf,
+                                 uint32_t index, struct slice key, struct slice encoded_cell)
+{
     const struct memtable_record *record = record_create(memtable, key, encoded_cell);
     if (record == NULL) {
         return STATUS_NO_MEMORY;
     }
-    mutex_lock(&memtable->mutex);
-    if (!equal) {
-        node_open_gap(leaf, index);
-        leaf->high[index] = probe.high;
-        leaf->low[index] = probe.low;
+    memtable->appending = OWN(leaf->next) == NULL && index == OWN(leaf->count);
+    change_begin(leaf);
+    if (OWN(memtable->first) == NULL) { /* All keys there are begin with all of this one. */
+        STORE(memtable->first, record);
+        STORE(memtable->prefix_size, (uint32_t)key.size);
+        node_skip_set(leaf, (uint32_t)key.size);
     }
-    leaf->records[index] = record;
-    mutex_unlock(&memtable->mutex);
-    counts_update(memtable, &cell, equal ? &replaced : NULL);
+    node_insert(leaf, index, record, NULL);
+    change_end(leaf);
     return STATUS_OK;
 }
 
-/* Under the mutex. */
-static struct memtable_node *leaf_find(const struct memtable *memtable, const struct probe *probe)
+static enum status record_replace(struct memtable *memtable, struct memtable_node *leaf,
+                                  uint32_t index, struct slice key, struct slice encoded_cell)
 {
-    struct memtable_node *node = memtable->root;
-    while (node->leaf == 0) {
-        node = node->children[node_child_index(node, probe)];
+    const struct memtable_record *record = record_create(memtable, key, encoded_cell);
+    if (record == NULL) {
+        return STATUS_NO_MEMORY;
     }
-    return node;
+    STORE(leaf->records[index], record); /* Old or new, a reader has a record of this key. */
+    return STATUS_OK;
 }
 
-enum status memtable_get(struct memtable *memtable, struct slice key,
+enum status memtable_merge(struct memtable *memtable, struct slice key, struct slice encoded_cell)
+{
+    ASSERT(memtable != NULL);
+    ASSERT(key.size > 0);
+    struct cell cell = cell_of(encoded_cell);
+    struct probe probe = {.key = key, .side = SIDE_INSIDE};
+    struct memtable_node *leaf = memtable->last_leaf;
+    const struct memtable_record *equal = NULL;
+    uint32_t index = 0;
+    prefix_shorten(memtable, key);
+    if (is_append(memtable, key)) {
+        index = OWN(leaf->count);
+    } else {
+        enum status status = leaf_for_insert(memtable, &probe, &leaf);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        index = node_lower_bound(leaf, 0, &probe, &equal);
+    }
+    if (equal == NULL) {
+        enum status status = record_insert(memtable, leaf, index, key, encoded_cell);
+        if (status == STATUS_OK) {
+            counts_update(memtable, &cell, NULL);
+        }
+        return status;
+    }
+    struct cell replaced = cell_of(memtable_record_cell(equal));
+    if (cell_compare(&cell, &replaced) <= 0) {
+        return STATUS_OK;
+    }
+    enum status status = record_replace(memtable, leaf, index, key, encoded_cell);
+    if (status == STATUS_OK) {
+        counts_update(memtable, &cell, &replaced);
+    }
+    return status;
+}
+
+/* The readers' side. */
+
+/* A node as a reader met it. */
+struct visit {
+    const struct memtable_node *node;
+    uint64_t sequence;
+};
+
+static bool visit_begin(struct visit *visit, const struct memtable_node *node)
+{
+    if (node == NULL) {
+        return false;
+    }
+    *visit = (struct visit){.node = node, .sequence = LOAD(node->sequence)};
+    return visit->sequence % 2 == 0;
+}
+
+/* Whether all that was loaded from the node since holds. */
+static bool visit_holds(const struct visit *visit)
+{
+    return atomic_load_explicit(&visit->node->sequence, memory_order_relaxed) == visit->sequence;
+}
+
+/* Steps to a node that was read from the one under visit; false: it may have been another. */
+static bool visit_step(struct visit *visit, const struct memtable_node *to)
+{
+    struct visit from = *visit;
+    return visit_begin(visit, to) && visit_holds(&from);
+}
+
+/* What a read begins with, and what must not have changed at its end; see (4). */
+struct look {
+    struct probe probe;
+    uint32_t prefix_size;
+    bool last; /* Not the probe: the greatest key. */
+};
+
+static void look_begin(struct look *look, const struct memtable *memtable, struct slice key)
+{
+    look->prefix_size = LOAD(memtable->prefix_size);
+    look->probe = (struct probe){.key = key, .side = SIDE_INSIDE};
+    if (look->prefix_size > 0) {
+        const struct memtable_record *first = LOAD(memtable->first);
+        ASSERT(first != NULL);
+        struct slice prefix = slice_make(first->bytes, look->prefix_size);
+        struct slice start = slice_make(key.data, key.size < prefix.size ? key.size : prefix.size);
+        int order = start.size == 0 ? -1 : slice_compare(start, prefix);
+        look->probe.side = order == 0 ? SIDE_INSIDE : order < 0 ? SIDE_BELOW : SIDE_ABOVE;
+    }
+    look->last = false;
+}
+
+/* False: try again. */
+static bool leaf_reach(const struct memtable *memtable, const struct look *look,
+                       struct visit *visit)
+{
+    const struct memtable_node *root = LOAD(memtable->root);
+    if (!visit_begin(visit, root) || LOAD(memtable->root) != root) {
+        return false; /* An old root covers all keys only until it is split. */
+    }
+    while (visit->node->leaf == 0) {
+        const struct memtable_node *node = visit->node;
+        uint32_t index = look->last ? LOAD(node->count) - 1 : node_child_index(node, &look->probe);
+        if (index >= MEMTABLE_FANOUT) {
+            return false;
+        }
+        const struct memtable_node *child = LOAD(node->children[index]);
+        if (child != NULL) {
+            node_prefetch(child);
+        }
+        if (!visit_step(visit, child)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* At the end of a try. */
+static bool look_holds(const struct memtable *memtable, const struct look *look,
+                       const struct visit *visit)
+{
+    return visit_holds(visit) && LOAD(memtable->prefix_size) == look->prefix_size;
+}
+
+static bool get_try(const struct memtable *memtable, struct slice key,
+                    const struct memtable_record **record)
+{
+    struct look look;
+    look_begin(&look, memtable, key);
+    *record = NULL;
+    if (look.probe.side != SIDE_INSIDE) {
+        return true; /* All keys there are begin in another way. */
+    }
+    struct visit visit;
+    if (!leaf_reach(memtable, &look, &visit)) {
+        return false;
+    }
+    (void)node_lower_bound(visit.node, 0, &look.probe, record);
+    return look_holds(memtable, &look, &visit);
+}
+
+enum status memtable_get(const struct memtable *memtable, struct slice key, enum lsm_wait wait,
                          const struct memtable_record **record)
 {
     ASSERT(memtable != NULL);
-    struct probe probe = probe_make(key);
-    bool equal = false;
-    mutex_lock(&memtable->mutex);
-    const struct memtable_node *leaf = leaf_find(memtable, &probe);
-    uint32_t index = node_lower_bound(leaf, &probe, &equal);
-    const struct memtable_record *found = equal ? leaf->records[index] : NULL;
-    mutex_unlock(&memtable->mutex);
+    const struct memtable_record *found = NULL;
+    bool settled = false;
+    for (uint32_t i = 0; i < MEMTABLE_TRY_COUNT && !settled; i++) {
+        settled = get_try(memtable, key, &found);
+    }
+    if (!settled && wait == LSM_NOWAIT) {
+        return STATUS_WOULD_BLOCK;
+    }
+    if (!settled) {
+        mutex_lock(memtable->writer);
+        settled = get_try(memtable, key, &found);
+        mutex_unlock(memtable->writer);
+        ASSERT(settled);
+    }
     if (found == NULL) {
         return STATUS_NOT_FOUND;
     }
@@ -381,50 +689,66 @@ enum status memtable_get(struct memtable *memtable, struct slice key,
     return STATUS_OK;
 }
 
-/* Copies entries [from, count) of the leaf, or of the next one that has any. Under the mutex. */
-static void cursor_fill_forward(struct memtable_cursor *cursor, const struct memtable_node *leaf,
+/* Copies entries [from, count) of the leaf. */
+static bool cursor_copy_forward(struct memtable_cursor *cursor, const struct memtable_node *leaf,
                                 uint32_t from)
 {
-    while (leaf != NULL && from >= leaf->count) {
-        leaf = leaf->next;
-        from = 0;
+    uint32_t count = LOAD(leaf->count);
+    for (uint32_t i = from; i < count; i++) {
+        const struct memtable_record *record = LOAD(leaf->records[i]);
+        if (record == NULL) {
+            return false;
+        }
+        cursor->records[cursor->record_count++] = record;
     }
-    cursor->record_index = 0;
-    cursor->record_count = 0;
-    if (leaf == NULL) {
-        return;
-    }
-    for (uint32_t i = from; i < leaf->count; i++) {
-        cursor->records[cursor->record_count++] = leaf->records[i];
-    }
+    return true;
 }
 
-/* Copies entries [0, below) of the leaf downwards, or of the previous one that has any. */
-static void cursor_fill_reverse(struct memtable_cursor *cursor, const struct memtable_node *leaf,
+/* Copies entries [0, below) of the leaf downwards. */
+static bool cursor_copy_reverse(struct memtable_cursor *cursor, const struct memtable_node *leaf,
                                 uint32_t below)
 {
-    while (leaf != NULL && below == 0) {
-        leaf = leaf->previous;
-        below = leaf == NULL ? 0 : leaf->count;
-    }
-    cursor->record_index = 0;
-    cursor->record_count = 0;
-    if (leaf == NULL) {
-        return;
-    }
     for (uint32_t i = below; i > 0; i--) {
-        cursor->records[cursor->record_count++] = leaf->records[i - 1];
+        const struct memtable_record *record = LOAD(leaf->records[i - 1]);
+        if (record == NULL) {
+            return false;
+        }
+        cursor->records[cursor->record_count++] = record;
     }
+    return true;
 }
 
-/* Under the mutex. */
-static const struct memtable_node *leaf_last(const struct memtable *memtable)
+/* Copies what lies at or above `bound` in its leaf (or below it, for a cursor that goes down), or
+ * all of the next leaf. `after`: what lies above it. */
+static bool fill_try(struct memtable_cursor *cursor, struct slice bound, bool after)
 {
-    const struct memtable_node *node = memtable->root;
-    while (node->leaf == 0) {
-        node = node->children[node->count - 1];
+    struct look look;
+    struct visit visit;
+    look_begin(&look, cursor->memtable, bound);
+    look.last = cursor->reverse && bound.size == 0;
+    cursor->record_index = 0;
+    cursor->record_count = 0;
+    if (!leaf_reach(cursor->memtable, &look, &visit)) {
+        return false;
     }
-    return node;
+    const struct memtable_record *equal = NULL;
+    uint32_t count = LOAD(visit.node->count);
+    uint32_t index = look.last ? count : node_lower_bound(visit.node, 0, &look.probe, &equal);
+    index += after && equal != NULL ? 1 : 0;
+    if (cursor->reverse ? index == 0 : index >= count) {
+        const struct memtable_node *beside =
+            cursor->reverse ? LOAD(visit.node->previous) : LOAD(visit.node->next);
+        if (beside == NULL) {
+            return look_holds(cursor->memtable, &look, &visit);
+        }
+        if (!visit_step(&visit, beside)) {
+            return false;
+        }
+        index = cursor->reverse ? LOAD(beside->count) : 0;
+    }
+    bool copied = cursor->reverse ? cursor_copy_reverse(cursor, visit.node, index)
+                                  : cursor_copy_forward(cursor, visit.node, index);
+    return copied && look_holds(cursor->memtable, &look, &visit);
 }
 
 /* Shows the record the cursor stands on. */
@@ -439,6 +763,26 @@ static enum status cursor_show(struct memtable_cursor *cursor)
     return STATUS_OK;
 }
 
+/* STATUS_WOULD_BLOCK: the cursor has no records. */
+static enum status cursor_fill(struct memtable_cursor *cursor, struct slice bound, bool after,
+                               enum lsm_wait wait)
+{
+    for (uint32_t i = 0; i < MEMTABLE_TRY_COUNT; i++) {
+        if (fill_try(cursor, bound, after)) {
+            return cursor_show(cursor);
+        }
+    }
+    if (wait == LSM_NOWAIT) {
+        cursor->record_count = 0;
+        return STATUS_WOULD_BLOCK;
+    }
+    mutex_lock(cursor->memtable->writer);
+    bool filled = fill_try(cursor, bound, after);
+    mutex_unlock(cursor->memtable->writer);
+    ASSERT(filled);
+    return cursor_show(cursor);
+}
+
 static struct memtable_cursor *cursor_of(struct cursor *base)
 {
     return container_of(base, struct memtable_cursor, base);
@@ -446,73 +790,49 @@ static struct memtable_cursor *cursor_of(struct cursor *base)
 
 static enum status memtable_cursor_seek(struct cursor *base, struct slice bound, enum lsm_wait wait)
 {
-    (void)wait; /* Always in memory. */
     struct memtable_cursor *cursor = cursor_of(base);
-    struct memtable *memtable = cursor->memtable;
-    struct probe probe = probe_make(bound);
-    bool equal = false;
     cursor->reverse = false;
-    mutex_lock(&memtable->mutex);
-    const struct memtable_node *leaf = leaf_find(memtable, &probe);
-    cursor_fill_forward(cursor, leaf, node_lower_bound(leaf, &probe, &equal));
-    mutex_unlock(&memtable->mutex);
-    return cursor_show(cursor);
+    return cursor_fill(cursor, bound, false, wait);
 }
 
 static enum status memtable_cursor_seek_before(struct cursor *base, struct slice bound,
                                                enum lsm_wait wait)
 {
-    (void)wait;
     struct memtable_cursor *cursor = cursor_of(base);
-    struct memtable *memtable = cursor->memtable;
-    struct probe probe = probe_make(bound);
-    bool equal = false;
     cursor->reverse = true;
-    mutex_lock(&memtable->mutex);
-    if (bound.size == 0) {
-        const struct memtable_node *leaf = leaf_last(memtable);
-        cursor_fill_reverse(cursor, leaf, leaf->count);
-    } else {
-        const struct memtable_node *leaf = leaf_find(memtable, &probe);
-        cursor_fill_reverse(cursor, leaf, node_lower_bound(leaf, &probe, &equal));
+    return cursor_fill(cursor, bound, false, wait);
+}
+
+/* The leaf may have been split since: looks for the last key again, then goes past it. */
+static enum status cursor_step(struct memtable_cursor *cursor, enum lsm_wait wait)
+{
+    ASSERT(cursor->record_index < cursor->record_count);
+    if (cursor->record_index + 1 < cursor->record_count) {
+        cursor->record_index++;
+        return cursor_show(cursor);
     }
-    mutex_unlock(&memtable->mutex);
-    return cursor_show(cursor);
+    const struct memtable_record *last = cursor->records[cursor->record_index];
+    enum status status = cursor_fill(cursor, memtable_record_key(last), !cursor->reverse, wait);
+    if (status == STATUS_WOULD_BLOCK) { /* It stands where it stood. */
+        cursor->records[0] = last;
+        cursor->record_index = 0;
+        cursor->record_count = 1;
+    }
+    return status;
 }
 
 static enum status memtable_cursor_next(struct cursor *base, enum lsm_wait wait)
 {
-    (void)wait;
     struct memtable_cursor *cursor = cursor_of(base);
     ASSERT(!cursor->reverse);
-    ASSERT(cursor->record_index < cursor->record_count);
-    cursor->record_index++;
-    if (cursor->record_index < cursor->record_count) {
-        return cursor_show(cursor);
-    }
-    /* The leaf may have been split since: look for the last key again, then go past it. */
-    struct probe probe = probe_make(memtable_record_key(cursor->records[cursor->record_count - 1]));
-    bool equal = false;
-    mutex_lock(&cursor->memtable->mutex);
-    const struct memtable_node *leaf = leaf_find(cursor->memtable, &probe);
-    uint32_t index = node_lower_bound(leaf, &probe, &equal);
-    ASSERT(equal);
-    cursor_fill_forward(cursor, leaf, index + 1);
-    mutex_unlock(&cursor->memtable->mutex);
-    return cursor_show(cursor);
+    return cursor_step(cursor, wait);
 }
 
 static enum status memtable_cursor_previous(struct cursor *base, enum lsm_wait wait)
 {
     struct memtable_cursor *cursor = cursor_of(base);
     ASSERT(cursor->reverse);
-    ASSERT(cursor->record_index < cursor->record_count);
-    cursor->record_index++;
-    if (cursor->record_index < cursor->record_count) {
-        return cursor_show(cursor);
-    }
-    return memtable_cursor_seek_before(
-        base, memtable_record_key(cursor->records[cursor->record_count - 1]), wait);
+    return cursor_step(cursor, wait);
 }
 
 static const struct cursor_ops memtable_cursor_ops = {
@@ -522,7 +842,7 @@ static const struct cursor_ops memtable_cursor_ops = {
     .previous = memtable_cursor_previous,
 };
 
-void memtable_cursor_open(struct memtable_cursor *cursor, struct memtable *memtable)
+void memtable_cursor_open(struct memtable_cursor *cursor, const struct memtable *memtable)
 {
     ASSERT(cursor != NULL);
     ASSERT(memtable != NULL);

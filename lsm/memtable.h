@@ -1,14 +1,18 @@
 /*
  * lsm/memtable.h -- the cells not yet in tables, in key order, in memory.
  *
- * Why a B+tree with the first 16 key bytes in its nodes: measured four to five times cheaper than
- * a skiplist, since a descent touches few cache lines and compares integers.
+ * Why a B+tree with 8 bytes of each key in its nodes, those behind what the keys of a node have in
+ * common: measured many times cheaper than a skiplist, since a descent touches few cache lines, all
+ * of which it can ask for at once, and compares integers.
  * Contract:
- *  (1) One writer at a time (the engine's write lock); readers at any time, from any thread.
+ *  (1) One writer at a time, under the lock it was created with (the engine's write lock); readers
+ *      at any time, from any thread, without a lock.
  *  (2) Per key it holds the greatest cell merged into it, by cell_compare().
  *  (3) Records are immutable and live as long as the memtable: what a reader was handed stays
- *      valid while it holds a reference.
- *  (4) Readers hold the lock for one descent or the copy of one leaf, and allocate nothing.
+ *      valid while it holds a reference, or is inside the epoch.
+ *  (4) Readers allocate nothing. One whose nodes the writer keeps changing under it tries several
+ *      times; then LSM_NOWAIT is told STATUS_WOULD_BLOCK, and LSM_MAY_BLOCK takes the writer's lock
+ *      (so the caller must not hold it). A memtable without a writer never comes to that.
  */
 #ifndef LSM_MEMTABLE_H
 #define LSM_MEMTABLE_H
@@ -48,22 +52,27 @@ static inline struct slice memtable_record_cell(const struct memtable_record *re
 
 struct memtable {
     struct epoch_item item; /* The engine's, for when the last reference is gone. */
-    struct mutex mutex;     /* Guards root, height and the nodes against readers. */
-    struct memtable_node *root;
-    uint32_t height; /* 1: the root is a leaf. */
+    struct mutex *writer;
+    _Atomic(struct memtable_node *) root;
+    _Atomic(const struct memtable_record *) first; /* The first that came. */
+    _Atomic uint32_t prefix_size;    /* So many bytes of its key all keys begin with. */
+    uint32_t height;                 /* 1: the root is a leaf. The writer's, as are the next. */
+    struct memtable_node *last_leaf; /* With the greatest key. */
+    bool appending;                  /* The last new key went behind all others. */
     struct arena arena;
     atomic_uint references;
     _Atomic uint64_t size; /* Bytes taken, dead records included. */
     _Atomic uint64_t key_count;
     _Atomic uint64_t tombstone_count; /* Of the cells held now. */
-    struct version version_max;       /* The writer's: of all cells merged. */
+    struct version version_max;       /* Of all cells merged; the writer's until it is frozen. */
     uint64_t log_start;               /* Log position when it became active. */
     /* Set when frozen: every logged batch up to here is in this memtable or an older source. */
     uint64_t replay_position;
 };
 
-/* One reference, the caller's. NULL if there is no memory. */
-MUST_USE struct memtable *memtable_create(size_t chunk_size);
+/* One reference, the caller's. NULL if there is no memory. `writer` is the lock its writer holds.
+ */
+MUST_USE struct memtable *memtable_create(size_t chunk_size, struct mutex *writer);
 void memtable_reference(struct memtable *memtable);
 /* True if that was the last reference: the caller sees to memtable_destroy(), in the pool, since
  * giving back so much memory takes milliseconds. */
@@ -76,9 +85,9 @@ void memtable_destroy(struct memtable *memtable);
  */
 MUST_USE enum status memtable_merge(struct memtable *memtable, struct slice key,
                                     struct slice encoded_cell);
-/* STATUS_OK: *record borrows while the memtable is referenced. STATUS_NOT_FOUND. */
-MUST_USE enum status memtable_get(struct memtable *memtable, struct slice key,
-                                  const struct memtable_record **record);
+/* STATUS_OK: *record borrows, see (3). STATUS_NOT_FOUND; STATUS_WOULD_BLOCK, see (4). */
+MUST_USE enum status memtable_get(const struct memtable *memtable, struct slice key,
+                                  enum lsm_wait wait, const struct memtable_record **record);
 
 /*
  * A cursor copies the record pointers of one leaf at a time, so that a writer may go on. Key and
@@ -87,13 +96,13 @@ MUST_USE enum status memtable_get(struct memtable *memtable, struct slice key,
  */
 struct memtable_cursor {
     struct cursor base;
-    struct memtable *memtable;
+    const struct memtable *memtable;
     const struct memtable_record *records[MEMTABLE_FANOUT]; /* In the direction of the last seek. */
     uint32_t record_count;
     uint32_t record_index;
     bool reverse;
 };
 /* Cannot fail and needs no close; the owner of the cursor holds the reference. */
-void memtable_cursor_open(struct memtable_cursor *cursor, struct memtable *memtable);
+void memtable_cursor_open(struct memtable_cursor *cursor, const struct memtable *memtable);
 
 #endif

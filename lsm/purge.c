@@ -104,11 +104,11 @@ static bool memtables_hold(const struct sources *sources, struct slice key)
     if (LSM_MUTANT(PURGE_OLDER_RUNS_ONLY)) {
         return false;
     }
-    if (memtable_get(sources->active, key, &record) == STATUS_OK) {
+    if (memtable_get(sources->active, key, LSM_MAY_BLOCK, &record) == STATUS_OK) {
         return true;
     }
     for (uint32_t i = 0; i < sources->frozen_count; i++) {
-        if (memtable_get(sources->frozen[i], key, &record) == STATUS_OK) {
+        if (memtable_get(sources->frozen[i], key, LSM_MAY_BLOCK, &record) == STATUS_OK) {
             return true;
         }
     }

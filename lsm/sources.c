@@ -21,7 +21,7 @@
 #define TABLE_NAME_SIZE 24u
 #define CLEANUP_DELAY_MS 20u /* Before what a reader still held is looked at again. */
 
-struct memtable *sources_memtable_create(const struct lsm *lsm)
+struct memtable *sources_memtable_create(struct lsm *lsm)
 {
     uint64_t chunk_size = lsm->options.memtable_size / 16;
     if (chunk_size > MEMTABLE_CHUNK_SIZE_MAX) {
@@ -30,7 +30,7 @@ struct memtable *sources_memtable_create(const struct lsm *lsm)
     if (chunk_size < MEMTABLE_CHUNK_SIZE_MIN) {
         chunk_size = MEMTABLE_CHUNK_SIZE_MIN;
     }
-    return memtable_create((size_t)chunk_size);
+    return memtable_create((size_t)chunk_size, &lsm->mutex);
 }
 
 struct sources *sources_create(struct lsm *lsm, struct memtable *active,

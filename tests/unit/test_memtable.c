@@ -17,6 +17,7 @@ struct model_entry {
     bool deleted;
 };
 
+static struct mutex writer;
 static struct model_entry model[MODEL_COUNT_MAX];
 static uint32_t model_count;
 
@@ -29,7 +30,10 @@ static enum status merge(struct memtable *memtable, struct slice key, uint64_t t
         .value = deleted ? slice_make(NULL, 0) : slice_make(&time, sizeof(time)),
     };
     cell_encode(&cell, bytes);
-    return memtable_merge(memtable, key, slice_make(bytes, cell_encoded_size(&cell)));
+    mutex_lock(&writer);
+    enum status status = memtable_merge(memtable, key, slice_make(bytes, cell_encoded_size(&cell)));
+    mutex_unlock(&writer);
+    return status;
 }
 
 static void let_go(struct memtable *memtable)
@@ -99,21 +103,28 @@ static void check_walks(struct memtable *memtable, struct slice bound)
         at++;
     }
     uint32_t below = bound.size == 0 ? model_count : at;
-    enum status status = cursor_seek(&cursor.base, bound, LSM_NOWAIT);
+    enum status status = cursor_seek(&cursor.base, bound, LSM_MAY_BLOCK);
     for (; at < model_count; at++) {
         cr_assert_eq(status, STATUS_OK);
         check_entry(&cursor.base, &model[at]);
-        status = cursor_next(&cursor.base, LSM_NOWAIT);
+        status = cursor_next(&cursor.base, LSM_MAY_BLOCK);
     }
     cr_assert_eq(status, STATUS_NOT_FOUND);
-    status = cursor_seek_before(&cursor.base, bound, LSM_NOWAIT);
+    status = cursor_seek_before(&cursor.base, bound, LSM_MAY_BLOCK);
     for (; below > 0; below--) {
         cr_assert_eq(status, STATUS_OK);
         check_entry(&cursor.base, &model[below - 1]);
-        status = cursor_previous(&cursor.base, LSM_NOWAIT);
+        status = cursor_previous(&cursor.base, LSM_MAY_BLOCK);
     }
     cr_assert_eq(status, STATUS_NOT_FOUND);
 }
+
+static void set_up(void)
+{
+    mutex_init(&writer);
+}
+
+TestSuite(memtable, .init = set_up);
 
 Test(memtable, agrees_with_a_sorted_model, .timeout = 60)
 {
@@ -121,7 +132,7 @@ Test(memtable, agrees_with_a_sorted_model, .timeout = 60)
         struct prng prng;
         prng_init(&prng, seed);
         model_count = 0;
-        struct memtable *memtable = memtable_create(4096);
+        struct memtable *memtable = memtable_create(4096, &writer);
         cr_assert(memtable != NULL);
         uint32_t count = 1u << (2 * (seed % 7));
         for (uint32_t i = 0; i < count; i++) {
@@ -135,8 +146,8 @@ Test(memtable, agrees_with_a_sorted_model, .timeout = 60)
         uint64_t tombstones = 0;
         for (uint32_t i = 0; i < model_count; i++) {
             const struct memtable_record *record = NULL;
-            cr_assert_eq(memtable_get(memtable, entry_key(&model[i]), &record), STATUS_OK,
-                         "seed %d", (int)seed);
+            cr_assert_eq(memtable_get(memtable, entry_key(&model[i]), LSM_NOWAIT, &record),
+                         STATUS_OK, "seed %d", (int)seed);
             tombstones += model[i].deleted ? 1 : 0;
         }
         cr_assert_eq(atomic_load(&memtable->key_count), model_count);
@@ -153,7 +164,7 @@ Test(memtable, agrees_with_a_sorted_model, .timeout = 60)
 Test(memtable, ascending_and_descending_loads_keep_order)
 {
     for (int descending = 0; descending < 2; descending++) {
-        struct memtable *memtable = memtable_create(4096);
+        struct memtable *memtable = memtable_create(4096, &writer);
         for (uint32_t i = 0; i < 20000; i++) {
             char key[16];
             snprintf(key, sizeof(key), "%08u", descending ? 19999 - i : i);
@@ -161,13 +172,13 @@ Test(memtable, ascending_and_descending_loads_keep_order)
         }
         struct memtable_cursor cursor;
         memtable_cursor_open(&cursor, memtable);
-        enum status status = cursor_seek(&cursor.base, slice_make(NULL, 0), LSM_NOWAIT);
+        enum status status = cursor_seek(&cursor.base, slice_make(NULL, 0), LSM_MAY_BLOCK);
         for (uint32_t i = 0; i < 20000; i++) {
             char key[16];
             snprintf(key, sizeof(key), "%08u", i);
             cr_assert_eq(status, STATUS_OK);
             cr_assert(slice_equal(cursor.base.key, slice_text(key)));
-            status = cursor_next(&cursor.base, LSM_NOWAIT);
+            status = cursor_next(&cursor.base, LSM_MAY_BLOCK);
         }
         cr_assert_eq(status, STATUS_NOT_FOUND);
         let_go(memtable);
@@ -198,7 +209,8 @@ static void *race_read(void *context)
         char key[16];
         uint32_t number = (uint32_t)prng_below(&prng, RACE_KEY_COUNT);
         const struct memtable_record *record = NULL;
-        if (memtable_get(race->memtable, race_key(key, number), &record) == STATUS_OK) {
+        if (memtable_get(race->memtable, race_key(key, number), LSM_MAY_BLOCK, &record) ==
+            STATUS_OK) {
             struct cell cell;
             cr_assert_eq(cell_decode(memtable_record_cell(record), &cell), STATUS_OK);
             cr_assert_geq(cell.version.time, seen[number]);
@@ -210,15 +222,15 @@ static void *race_read(void *context)
         memtable_cursor_open(&cursor, race->memtable);
         bool reverse = prng_chance(&prng, 1, 2);
         enum status status =
-            reverse ? cursor_seek_before(&cursor.base, race_key(key, number), LSM_NOWAIT)
-                    : cursor_seek(&cursor.base, race_key(key, number), LSM_NOWAIT);
+            reverse ? cursor_seek_before(&cursor.base, race_key(key, number), LSM_MAY_BLOCK)
+                    : cursor_seek(&cursor.base, race_key(key, number), LSM_MAY_BLOCK);
         struct slice last = {0};
         for (uint32_t i = 0; i < 200 && status == STATUS_OK; i++) {
             int order = last.size == 0 ? 0 : slice_compare(cursor.base.key, last);
             cr_assert(last.size == 0 || (reverse ? order < 0 : order > 0));
             last = cursor.base.key;
-            status = reverse ? cursor_previous(&cursor.base, LSM_NOWAIT)
-                             : cursor_next(&cursor.base, LSM_NOWAIT);
+            status = reverse ? cursor_previous(&cursor.base, LSM_MAY_BLOCK)
+                             : cursor_next(&cursor.base, LSM_MAY_BLOCK);
         }
     }
     return NULL;
@@ -226,7 +238,7 @@ static void *race_read(void *context)
 
 Test(memtable, readers_run_beside_the_writer, .timeout = 60)
 {
-    struct race race = {.memtable = memtable_create(4096)};
+    struct race race = {.memtable = memtable_create(4096, &writer)};
     pthread_t threads[2];
     for (int i = 0; i < 2; i++) {
         cr_assert_eq(pthread_create(&threads[i], NULL, race_read, &race), 0);
@@ -243,4 +255,97 @@ Test(memtable, readers_run_beside_the_writer, .timeout = 60)
         cr_assert_eq(pthread_join(threads[i], NULL), 0);
     }
     let_go(race.memtable);
+}
+
+#define STABLE_COUNT 500u
+#define STABLE_ROUND_COUNT 40u
+
+/* Keys that are there before the readers begin; others come between them. */
+static struct slice stable_key(char key[24], uint32_t number)
+{
+    snprintf(key, 24, "shared-prefix-%09u", number * 1000);
+    return slice_text(key);
+}
+
+static void *stable_read(void *context)
+{
+    struct race *race = context;
+    struct prng prng;
+    prng_init(&prng, (uint64_t)(uintptr_t)&prng);
+    while (!atomic_load(&race->stop)) {
+        char key[24];
+        uint32_t number = (uint32_t)prng_below(&prng, STABLE_COUNT);
+        struct slice wanted = stable_key(key, number);
+        const struct memtable_record *record = NULL;
+        enum status status = memtable_get(race->memtable, wanted, LSM_MAY_BLOCK, &record);
+        cr_assert_eq(status, STATUS_OK, "%s", key);
+        cr_assert(slice_equal(memtable_record_key(record), wanted));
+        struct memtable_cursor cursor;
+        memtable_cursor_open(&cursor, race->memtable);
+        status = cursor_seek(&cursor.base, wanted, LSM_MAY_BLOCK);
+        cr_assert_eq(status, STATUS_OK);
+        cr_assert(slice_equal(cursor.base.key, wanted), "a walk begins at a key that is there");
+        status = cursor_seek_before(&cursor.base, wanted, LSM_MAY_BLOCK);
+        cr_assert(status == STATUS_NOT_FOUND || slice_compare(cursor.base.key, wanted) < 0);
+        cr_assert(number == 0 || status == STATUS_OK);
+    }
+    return NULL;
+}
+
+/* Leaves fill and split, the tree grows, and what all keys begin with shortens, under readers who
+ * look for keys that have been there all along. */
+Test(memtable, what_is_there_is_found_while_nodes_change, .timeout = 60)
+{
+    for (uint32_t round = 0; round < STABLE_ROUND_COUNT; round++) {
+        struct race race = {.memtable = memtable_create(4096, &writer)};
+        char key[24];
+        for (uint32_t i = 0; i < STABLE_COUNT; i++) {
+            cr_assert_eq(merge(race.memtable, stable_key(key, i), 1, false), STATUS_OK);
+        }
+        pthread_t threads[2];
+        for (int i = 0; i < 2; i++) {
+            cr_assert_eq(pthread_create(&threads[i], NULL, stable_read, &race), 0);
+        }
+        struct prng prng;
+        prng_init(&prng, round + 1);
+        for (uint32_t i = 0; i < 4000; i++) {
+            uint64_t number = prng_below(&prng, STABLE_COUNT * 1000);
+            /* "shared-prefix-", then "shared-", then "s" is all that keys have in common. */
+            snprintf(key, sizeof(key),
+                     i == 1000   ? "shared-%u"
+                     : i == 2000 ? "s%u"
+                                 : "shared-prefix-%09u",
+                     (unsigned)number);
+            cr_assert_eq(merge(race.memtable, slice_text(key), 2, false), STATUS_OK);
+        }
+        atomic_store(&race.stop, true);
+        for (int i = 0; i < 2; i++) {
+            cr_assert_eq(pthread_join(threads[i], NULL), 0);
+        }
+        let_go(race.memtable);
+    }
+}
+
+/* As if the writer stood still in the middle of a change: the root's first word is its sequence. */
+static void leaf_hold(struct memtable *memtable)
+{
+    _Atomic uint64_t *sequence = (_Atomic uint64_t *)(void *)atomic_load(&memtable->root);
+    atomic_fetch_xor(sequence, 1);
+}
+
+Test(memtable, a_reader_that_may_not_wait_is_told)
+{
+    struct memtable *memtable = memtable_create(4096, &writer);
+    cr_assert_eq(merge(memtable, slice_text("key"), 1, false), STATUS_OK);
+    const struct memtable_record *record = NULL;
+    struct memtable_cursor cursor;
+    memtable_cursor_open(&cursor, memtable);
+    leaf_hold(memtable);
+    cr_assert_eq(memtable_get(memtable, slice_text("key"), LSM_NOWAIT, &record),
+                 STATUS_WOULD_BLOCK);
+    cr_assert_eq(cursor_seek(&cursor.base, slice_make(NULL, 0), LSM_NOWAIT), STATUS_WOULD_BLOCK);
+    leaf_hold(memtable);
+    cr_assert_eq(memtable_get(memtable, slice_text("key"), LSM_NOWAIT, &record), STATUS_OK);
+    cr_assert_eq(cursor_seek(&cursor.base, slice_make(NULL, 0), LSM_NOWAIT), STATUS_OK);
+    let_go(memtable);
 }
