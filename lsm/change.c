@@ -138,7 +138,9 @@ static void changes_run(struct env_job *job)
     }
     struct buffer edit = {0};
     mutex_lock(&lsm->mutex);
-    edit_make_locked(lsm, change_first(lsm), &edit);
+    struct change *change = change_first(lsm);
+    ASSERT(change != NULL);
+    edit_make_locked(lsm, change, &edit);
     mutex_unlock(&lsm->mutex);
     changes->status = manifest_commit(&lsm->manifest, &edit);
     buffer_deinit(&edit);
@@ -171,10 +173,13 @@ static void changes_done(struct env_job *job, enum status status)
     }
     if (status == STATUS_OK) {
         changes->phase = CHANGE_INSTALLING;
-        status = change_install_locked(lsm, change_first(lsm));
+        const struct change *first = change_first(lsm);
+        ASSERT(first != NULL);
+        status = change_install_locked(lsm, first);
     }
     if (status == STATUS_OK) {
         change = change_first(lsm);
+        ASSERT(change != NULL);
         list_remove(&change->node);
         changes->phase = CHANGE_WAITING;
         changes_end_locked(lsm);
