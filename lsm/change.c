@@ -114,6 +114,7 @@ static bool memtables_are_empty(const struct lsm *lsm)
 
 static void edit_make_locked(struct lsm *lsm, struct change *change, struct buffer *edit)
 {
+    ASSERT(change != NULL); /* It stays first until it is installed. */
     if (change->settle_locked != NULL) {
         change->settle_locked(lsm, change);
     }
@@ -148,6 +149,7 @@ static void changes_run(struct env_job *job)
 
 static enum status change_install_locked(struct lsm *lsm, const struct change *change)
 {
+    ASSERT(change != NULL);
     struct table_cut cut = {.file_id = TABLE_CUT_ALL, .stretch = change->stretch};
     struct table_change in_set = change_in_set(change, &cut);
     enum status status = STATUS_OK;
