@@ -27,68 +27,6 @@
 /* A step takes further bottom tables while those it has are smaller than this share of one. */
 #define STEP_BOTTOM_SHARE 2u
 
-static const struct run *bottom_of(const struct table_set *set)
-{
-    for (uint32_t i = 0; i < set->run_count; i++) {
-        if (set->runs[i].tier == TABLE_SET_BOTTOM) {
-            return &set->runs[i];
-        }
-    }
-    return NULL;
-}
-
-static uint32_t tier_run_count(const struct table_set *set, uint32_t tier)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < set->run_count; i++) {
-        count += set->runs[i].tier == tier ? 1 : 0;
-    }
-    return count;
-}
-
-static uint64_t tiers_size(const struct table_set *set)
-{
-    uint64_t size = 0;
-    for (uint32_t i = 0; i < set->run_count; i++) {
-        size += set->runs[i].tier == TABLE_SET_BOTTOM ? 0 : set->runs[i].size;
-    }
-    return size;
-}
-
-/* What the tiers may hold before they all go down. */
-static uint64_t tiers_size_aim(const struct lsm *lsm, const struct table_set *set)
-{
-    const struct run *bottom = bottom_of(set);
-    uint64_t share = bottom == NULL ? 0 : bottom->size / COMPACTION_BOTTOM_SHARE;
-    uint64_t least = lsm->options.memtable_size * COMPACTION_TIER_RUN_COUNT;
-    return share > least ? share : least;
-}
-
-static uint32_t tier_limit(const struct table_set *set, uint32_t tier)
-{
-    const struct run *bottom = bottom_of(set);
-    uint64_t size = tiers_size(set) + (bottom == NULL ? 0 : bottom->size);
-    if (tier == 0 && size < COMPACTION_FIRST_TIER_DATA_SIZE) {
-        return COMPACTION_FIRST_TIER_RUN_COUNT;
-    }
-    return COMPACTION_TIER_RUN_COUNT;
-}
-
-uint64_t compaction_debt(const struct lsm *lsm, const struct table_set *set)
-{
-    uint64_t size = tiers_size(set);
-    uint64_t aim = tiers_size_aim(lsm, set);
-    uint64_t debt = size > aim ? size - aim : 0;
-    for (uint32_t i = 0; i < set->run_count; i++) {
-        const struct run *run = &set->runs[i];
-        if (run->tier != TABLE_SET_BOTTOM &&
-            tier_run_count(set, run->tier) > tier_limit(set, run->tier)) {
-            debt += run->size;
-        }
-    }
-    return debt;
-}
-
 /* One step: set up. */
 
 static void inputs_add(struct compaction *compaction, const struct run *run)
@@ -100,7 +38,7 @@ static void inputs_add(struct compaction *compaction, const struct run *run)
     compaction->cursor_pointers[index] = &compaction->cursors[index].base;
 }
 
-static bool is_merging(const struct compaction *compaction, uint64_t run_id)
+bool compaction_takes_down(const struct compaction *compaction, uint64_t run_id)
 {
     for (uint32_t i = 0; i < compaction->merging_count; i++) {
         if (compaction->merging[i] == run_id) {
@@ -116,7 +54,7 @@ static bool merging_first_bound(const struct compaction *compaction, const struc
 {
     bool any = false;
     for (uint32_t i = 0; i < set->run_count; i++) {
-        if (is_merging(compaction, set->runs[i].id)) {
+        if (compaction_takes_down(compaction, set->runs[i].id)) {
             struct slice first = run_place_first(&set->runs[i], 0);
             if (!any || slice_compare(first, *key) < 0) {
                 *key = first;
@@ -174,7 +112,7 @@ static enum status bottom_step_begin_locked(struct lsm *lsm)
 {
     struct compaction *compaction = &lsm->compaction;
     const struct table_set *set = compaction->sources->tables;
-    const struct run *bottom = bottom_of(set);
+    const struct run *bottom = compaction_bottom(set);
     struct slice first = {0};
     bool any = merging_first_bound(compaction, set, &first);
     ASSERT(any);
@@ -184,7 +122,7 @@ static enum status bottom_step_begin_locked(struct lsm *lsm)
     };
     enum status status = bottom_choose(lsm, compaction, bottom, first);
     for (uint32_t i = 0; i < set->run_count; i++) {
-        if (is_merging(compaction, set->runs[i].id)) {
+        if (compaction_takes_down(compaction, set->runs[i].id)) {
             inputs_add(compaction, &set->runs[i]);
         }
     }
@@ -200,7 +138,7 @@ static void tier_step_begin_locked(struct lsm *lsm, uint32_t tier)
     const struct table_set *set = compaction->sources->tables;
     compaction->output = (struct table_output){.run_id = lsm->next_file_id++, .tier = tier + 1};
     for (uint32_t i = 0; i < set->run_count; i++) {
-        if (set->runs[i].tier == tier) {
+        if (set->runs[i].tier == tier && !compaction_takes_down(compaction, set->runs[i].id)) {
             inputs_add(compaction, &set->runs[i]);
         }
     }
@@ -569,35 +507,71 @@ static bool is_asked_locked(const struct lsm *lsm)
     return false;
 }
 
-/* The first tier that is full, or MANIFEST_TIER_MAX. */
-static uint32_t full_tier(const struct table_set *set)
+/* Its tables become the bottom's by an edit alone: nothing is written, and nothing forgotten. */
+static enum status move_step_begin_locked(struct lsm *lsm, uint64_t run_id)
 {
-    for (uint32_t tier = 0; tier + 1 < TABLE_SET_BOTTOM; tier++) {
-        if (tier_run_count(set, tier) >= tier_limit(set, tier)) {
-            return tier;
+    struct compaction *compaction = &lsm->compaction;
+    const struct table_set *set = compaction->sources->tables;
+    const struct run *bottom = compaction_bottom(set);
+    const struct run *run = set->runs;
+    while (run->id != run_id) {
+        run++;
+        ASSERT(run < set->runs + set->run_count);
+    }
+    compaction->cuts = memory_allocate(run->table_count * sizeof(*compaction->cuts));
+    if (compaction->cuts == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    struct table_place place = {
+        .run_id = bottom == NULL ? lsm->next_file_id++ : bottom->id,
+        .tier = TABLE_SET_BOTTOM,
+    };
+    for (uint32_t i = 0; i < run->table_count; i++) {
+        compaction->cuts[compaction->cut_count++] =
+            (struct table_cut){.file_id = run->tables[i]->file_id, .stretch = run->clips[i]};
+        place.table = run->tables[i];
+        place.clip = run->clips[i];
+        enum status status = table_output_adopt(&compaction->output, &place);
+        if (status != STATUS_OK) {
+            return status;
         }
     }
-    return TABLE_SET_BOTTOM;
+    return STATUS_OK;
 }
 
-static void step_start_locked(struct lsm *lsm, uint32_t tier)
+static void step_start_locked(struct lsm *lsm, const struct compaction_pick *pick)
 {
     struct compaction *compaction = &lsm->compaction;
     enum status status = STATUS_OK;
     compaction->sources = sources_pin(lsm);
-    compaction->bottom = tier == TABLE_SET_BOTTOM;
-    if (compaction->bottom) {
+    compaction->bottom = pick->kind == COMPACTION_DOWN;
+    compaction->phase = COMPACTION_WRITING;
+    if (pick->kind == COMPACTION_DOWN) {
         status = bottom_step_begin_locked(lsm);
+    } else if (pick->kind == COMPACTION_TIER) {
+        tier_step_begin_locked(lsm, pick->tier);
     } else {
-        tier_step_begin_locked(lsm, tier);
+        ASSERT(pick->kind == COMPACTION_MOVE);
+        status = move_step_begin_locked(lsm, pick->run_id);
+        compaction->phase = COMPACTION_COMMITTING;
     }
     if (status != STATUS_OK) {
         step_free(lsm);
         engine_job_failed_locked(lsm, ENGINE_MERGE, status);
         return;
     }
-    compaction->phase = COMPACTION_WRITING;
     compaction_submit_locked(lsm);
+}
+
+/* All is in the bottom, or on its way: those who asked for it need no new merge. */
+static void asked_begin_locked(struct lsm *lsm)
+{
+    if (lsm->compaction.merging_count == 0) {
+        merging_begin_locked(lsm);
+    }
+    if (lsm->compaction.merging_count == 0) {
+        lsm->compacted_total = lsm->flushed_total; /* There is nothing above the bottom. */
+    }
 }
 
 void compaction_pump_locked(struct lsm *lsm)
@@ -617,22 +591,20 @@ void compaction_pump_locked(struct lsm *lsm)
         return;
     }
     merging_prune_locked(lsm);
-    uint32_t full = full_tier(set);
-    if (compaction->merging_count == 0) {
-        bool heavy = tiers_size(set) > tiers_size_aim(lsm, set);
-        bool asked = is_asked_locked(lsm);
-        if (asked || heavy) {
-            merging_begin_locked(lsm);
-        }
-        if (asked && compaction->merging_count == 0) {
-            lsm->compacted_total = lsm->flushed_total; /* There is nothing above the bottom. */
-        }
+    if (is_asked_locked(lsm)) {
+        asked_begin_locked(lsm);
+    } else if (set->number == compaction->quiet_number) {
+        return;
     }
-    if (compaction->merging_count > 0) {
-        step_start_locked(lsm, TABLE_SET_BOTTOM);
-    } else if (full != TABLE_SET_BOTTOM) {
-        step_start_locked(lsm, full);
+    struct compaction_pick pick = compaction_pick(lsm, set);
+    if (pick.kind == COMPACTION_NOTHING) {
+        compaction->quiet_number = set->number;
+        return;
     }
+    if (pick.kind == COMPACTION_DOWN && compaction->merging_count == 0) {
+        merging_begin_locked(lsm);
+    }
+    step_start_locked(lsm, &pick);
 }
 
 void compaction_abandon(struct lsm *lsm)

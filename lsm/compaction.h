@@ -9,14 +9,10 @@
 
 #include "base/buffer.h"
 #include "base/env.h"
+#include "lsm/compaction_pick.h"
 #include "lsm/merge.h"
 #include "lsm/table_output.h"
 #include "lsm/table_set.h"
-
-#define COMPACTION_TIER_RUN_COUNT 4u
-#define COMPACTION_FIRST_TIER_RUN_COUNT 8u           /* While there is little data. */
-#define COMPACTION_FIRST_TIER_DATA_SIZE (1ull << 30) /* Which is below this. */
-#define COMPACTION_BOTTOM_SHARE 4u /* All tiers go down when they exceed 1/4 of the bottom. */
 
 struct sources;
 struct lsm;
@@ -27,6 +23,8 @@ struct lsm;
  *   IDLE --> WRITING --> COMMITTING --> INSTALLING --> IDLE     (what fails is tried again there)
  *               |
  *               +--> GIVING_UP --> IDLE            (the tables written so far go; it begins anew)
+ *
+ * A move has nothing to write and begins with COMMITTING.
  */
 enum compaction_phase {
     COMPACTION_IDLE,
@@ -40,7 +38,9 @@ struct compaction {
     struct env_job job;
     bool running; /* The job is submitted. */
     enum compaction_phase phase;
-    bool bottom; /* Into the bottom, by key slices; otherwise one tier into the next. */
+    bool bottom;           /* Into the bottom, by key slices; otherwise one tier into the next. */
+    bool idle;             /* Nobody has written for a while. */
+    uint64_t quiet_number; /* Of the set for which nothing was due. */
 
     /* The merge into the bottom under way, over several steps. */
     uint64_t merging[TABLE_SET_RUN_COUNT_MAX]; /* Ids of the runs that go down. */
@@ -76,7 +76,7 @@ void compaction_abandon(struct lsm *lsm);
 /* A stretch goes from all tables: what the step under way writes of it does not count. Asks for the
  * write lock. STATUS_NO_MEMORY */
 MUST_USE enum status compaction_note_taken_locked(struct lsm *lsm, const struct clip *stretch);
-/* Bytes above the shape that is aimed at. */
-uint64_t compaction_debt(const struct lsm *lsm, const struct table_set *set);
+/* Whether this run is one of those on their way into the bottom. */
+bool compaction_takes_down(const struct compaction *compaction, uint64_t run_id);
 
 #endif

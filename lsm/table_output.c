@@ -104,6 +104,16 @@ enum status table_output_add(struct lsm *lsm, struct table_output *output, struc
     return status;
 }
 
+enum status table_output_adopt(struct table_output *output, const struct table_place *place)
+{
+    enum status status = places_reserve(output);
+    if (status == STATUS_OK) {
+        table_acquire(place->table);
+        output->places[output->place_count++] = *place;
+    }
+    return status;
+}
+
 enum status table_output_finish(struct lsm *lsm, struct table_output *output)
 {
     enum status status = STATUS_OK;

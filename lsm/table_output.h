@@ -31,6 +31,9 @@ struct table_output {
 /* In jobs only: all of them block. *cut: a table ended with this cell. */
 MUST_USE enum status table_output_add(struct lsm *lsm, struct table_output *output,
                                       struct slice key, struct slice cell, bool *cut);
+/* Takes in a table that is there already, by a reference of its own. STATUS_NO_MEMORY */
+MUST_USE enum status table_output_adopt(struct table_output *output,
+                                        const struct table_place *place);
 /* Ends the last table and makes the names durable. */
 MUST_USE enum status table_output_finish(struct lsm *lsm, struct table_output *output);
 /* Keys of the stretch do not count in what was written; a table of which nothing is left is

@@ -161,7 +161,12 @@ static void run_fill(struct run *run, const struct table_place *places, uint32_t
         run->tables[i] = table;
         run->clips[i].lower = bound_copy(bounds, places[i].clip.lower);
         run->clips[i].upper = bound_copy(bounds, places[i].clip.upper);
-        run->size += run_place_is_further(run, i) ? 0 : table->properties.file_size;
+        if (!run_place_is_further(run, i)) {
+            run->size += table->properties.file_size;
+            run->entry_count += table->properties.entry_count;
+            run->tombstone_count += table->properties.tombstone_count;
+            run->expiring_count += table->properties.expiring_count;
+        }
         if (version_compare(table->properties.version_max, run->version_max) > 0) {
             run->version_max = table->properties.version_max;
         }
@@ -261,6 +266,7 @@ struct table_set *table_set_create(const struct table_set *old, const struct tab
     struct table_set *set = set_allocate(list.places, list.count);
     if (set != NULL) {
         set_fill(set, list.places, list.count);
+        set->number = old == NULL ? 1 : old->number + 1;
     }
     memory_free(list.places);
     return set;

@@ -33,12 +33,16 @@ struct run {
     struct table **tables; /* The table of each place, */
     struct clip *clips;    /* and what of it counts. Bounds are owned by the set. */
     struct version version_max;
-    uint64_t size; /* Of its files, each counted once. */
+    uint64_t size; /* Of its files, each counted once; so the next three. */
+    uint64_t entry_count;
+    uint64_t tombstone_count;
+    uint64_t expiring_count;
 };
 
 struct table_set {
     atomic_uint references;
     uint32_t run_count;
+    uint64_t number; /* One more than that of the set it was made of. */
     struct run *runs;
     uint8_t *bounds; /* Of its clips. */
 };

@@ -172,7 +172,7 @@ Test(compaction, all_goes_into_one_bottom_of_disjoint_tables)
     cr_assert_eq(stats.run_count, 2, "the active memtable and the bottom, not %d",
                  (int)stats.run_count);
     cr_assert_gt(stats.table_count, 4);
-    cr_assert_eq(stats.key_estimate, 8000);
+    cr_assert_eq(stats.key_estimate, 8000, "%d", (int)stats.key_estimate);
     load(0, 400, 2); /* Scattered: each step takes some of them, and some of the bottom. */
     cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
     stats = stats_now();
@@ -185,7 +185,7 @@ Test(compaction, all_goes_into_one_bottom_of_disjoint_tables)
     cr_assert_eq(scan_count(1), 8000);
 }
 
-Test(compaction, small_runs_are_merged_tier_by_tier)
+Test(compaction, small_runs_are_merged_before_there_are_many)
 {
     for (uint64_t i = 1; i <= 40; i++) {
         char key[16];
@@ -194,10 +194,44 @@ Test(compaction, small_runs_are_merged_tier_by_tier)
     }
     env_uv_run(fixture.env); /* Until nothing is left to do. */
     struct lsm_stats stats = stats_now();
-    cr_assert_leq(stats.run_count, 1 + 7 + 3, "%d runs", (int)stats.run_count);
+    cr_assert_leq(stats.run_count, 1 + 15 + 1, "%d runs", (int)stats.run_count);
     cr_assert_gt(stats.compaction_written, 0);
     cr_assert_eq(scan_count(1), 13);
     cr_assert_eq(scan_count(28), 13);
+}
+
+/* Ascending keys: no run has a key between those of another. */
+static void load_ascending(uint32_t first, uint32_t last, uint64_t time)
+{
+    char value[4001];
+    memset(value, 'v', sizeof(value));
+    value[sizeof(value) - 1] = 0;
+    for (uint32_t i = first; i < last; i++) {
+        char key[24];
+        snprintf(key, sizeof(key), "ascending-%06u", i);
+        cr_assert_eq(fixture_put(&fixture, key, time, value, LSM_BUFFERED), STATUS_OK);
+    }
+}
+
+Test(compaction, what_lies_beside_the_bottom_moves_there_unread)
+{
+    load_ascending(0, 200, 1);
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    struct lsm_stats stats = stats_now();
+    cr_assert_gt(stats.table_count, 5);
+    cr_assert_eq(stats.run_count, 2, "%d", (int)stats.run_count);
+    cr_assert_eq(stats.compaction_written, 0);
+    cr_assert_eq(stats.key_estimate, 200);
+    fixture_close(&fixture);
+    fixture_open(&fixture);
+    cr_assert_eq(stats_now().run_count, 2);
+    load_ascending(100, 300, 2); /* The first of these meet what is there, the last do not. */
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    stats = stats_now();
+    cr_assert_gt(stats.compaction_written, 0);
+    cr_assert_eq(stats.key_estimate, 300, "%d", (int)stats.key_estimate);
+    cr_assert_eq(scan_count(1), 300);
+    cr_assert_eq(scan_count(2), 200);
 }
 
 Test(compaction, debt_is_worked_off_without_being_asked)

@@ -1,0 +1,148 @@
+/*
+ * lsm/compaction_pick.c -- which merge is due.
+ *
+ * Invariants:
+ *  (1) It depends on the set, the options and what goes down already alone: asked again of the same
+ *      set, it says the same.
+ *  (2) What it says brings the set nearer to its shape, so that asking and doing comes to an end.
+ *
+ * Source: Dayan, Idreos, "Dostoevsky: Better Space-Time Trade-Offs for LSM-Tree Based Key-Value
+ * Stores", SIGMOD 2018 (lazy leveling). Changed: the largest level is merged into once the others
+ * weigh a share of it, be they full or not.
+ */
+#include "lsm/compaction_pick.h"
+
+#include "base/contract.h"
+#include "lsm/engine.h"
+
+/* What the runs of a set amount to. */
+struct shape {
+    const struct run *bottom;
+    uint32_t tier_run_counts[TABLE_SET_BOTTOM]; /* Without those that go down. */
+    uint64_t tiers_size;
+    uint64_t tiers_weight; /* Also what their tombstones will take away from the bottom. */
+};
+
+const struct run *compaction_bottom(const struct table_set *set)
+{
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        if (set->runs[i].tier == TABLE_SET_BOTTOM) {
+            return &set->runs[i];
+        }
+    }
+    return NULL;
+}
+
+static struct shape shape_of(const struct lsm *lsm, const struct table_set *set)
+{
+    struct shape shape = {.bottom = compaction_bottom(set)};
+    uint64_t entry_size = 0; /* Of one entry of the bottom. */
+    if (shape.bottom != NULL && shape.bottom->entry_count > 0) {
+        entry_size = shape.bottom->size / shape.bottom->entry_count;
+    }
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        const struct run *run = &set->runs[i];
+        if (run->tier == TABLE_SET_BOTTOM) {
+            continue;
+        }
+        shape.tiers_size += run->size;
+        shape.tiers_weight += run->size + run->tombstone_count * entry_size;
+        shape.tier_run_counts[run->tier] +=
+            compaction_takes_down(&lsm->compaction, run->id) ? 0 : 1;
+    }
+    return shape;
+}
+
+/* What the tiers may weigh before they all go down. */
+static uint64_t tiers_aim(const struct lsm *lsm, const struct shape *shape)
+{
+    uint64_t divisor = lsm->compaction.idle ? COMPACTION_IDLE_SHARE : COMPACTION_BOTTOM_SHARE;
+    uint64_t share = shape->bottom == NULL ? 0 : shape->bottom->size / divisor;
+    uint64_t least = lsm->options.memtable_size * COMPACTION_TIERS_MEMTABLE_COUNT;
+    if (lsm->compaction.idle && shape->bottom != NULL) {
+        least = lsm->options.memtable_size;
+    }
+    return share > least ? share : least;
+}
+
+static bool is_small(const struct shape *shape)
+{
+    uint64_t bottom_size = shape->bottom == NULL ? 0 : shape->bottom->size;
+    return shape->tiers_size + bottom_size < COMPACTION_SMALL_SIZE;
+}
+
+static uint32_t tier_limit(const struct shape *shape, uint32_t tier)
+{
+    return tier == 0 && is_small(shape) ? COMPACTION_SMALL_TIER_RUN_COUNT
+                                        : COMPACTION_TIER_RUN_COUNT;
+}
+
+uint64_t compaction_debt(const struct lsm *lsm, const struct table_set *set)
+{
+    struct shape shape = shape_of(lsm, set);
+    uint64_t aim = tiers_aim(lsm, &shape);
+    uint64_t debt = shape.tiers_weight > aim ? shape.tiers_weight - aim : 0;
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        const struct run *run = &set->runs[i];
+        if (run->tier != TABLE_SET_BOTTOM &&
+            shape.tier_run_counts[run->tier] > tier_limit(&shape, run->tier)) {
+            debt += run->size;
+        }
+    }
+    return debt;
+}
+
+/* The first tier that is full, or TABLE_SET_BOTTOM. */
+static uint32_t full_tier(const struct shape *shape)
+{
+    for (uint32_t tier = 0; tier + 1 < TABLE_SET_BOTTOM; tier++) {
+        if (shape->tier_run_counts[tier] >= tier_limit(shape, tier)) {
+            return tier;
+        }
+    }
+    return TABLE_SET_BOTTOM;
+}
+
+/* Whether place `index` of `run` has a key between the first and last of a place of `other`. */
+static bool place_meets_run(const struct run *run, uint32_t index, const struct run *other)
+{
+    uint32_t at = run_lower_bound(other, run_place_first(run, index));
+    return at < other->table_count &&
+           !clip_ends_before(&run->clips[index], run->tables[index]->properties.key_max,
+                             run_place_first(other, at));
+}
+
+/* What may be forgotten one day stays where a merge is sure to come. */
+static bool run_may_move(const struct run *run, const struct run *bottom)
+{
+    if (run->tier == TABLE_SET_BOTTOM || run->tombstone_count > 0 || run->expiring_count > 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < run->table_count; i++) {
+        const struct clip *clip = &run->clips[i];
+        bool whole = clip->lower.size == 0 && clip->upper.size == 0; /* No dead bytes go along. */
+        if (!whole || (bottom != NULL && place_meets_run(run, i, bottom))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+struct compaction_pick compaction_pick(const struct lsm *lsm, const struct table_set *set)
+{
+    struct shape shape = shape_of(lsm, set);
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        if (run_may_move(&set->runs[i], shape.bottom)) {
+            return (struct compaction_pick){.kind = COMPACTION_MOVE, .run_id = set->runs[i].id};
+        }
+    }
+    uint32_t full = full_tier(&shape);
+    bool under_way = lsm->compaction.merging_count > 0;
+    if (full != TABLE_SET_BOTTOM && (under_way || !is_small(&shape))) {
+        return (struct compaction_pick){.kind = COMPACTION_TIER, .tier = full};
+    }
+    if (under_way || full != TABLE_SET_BOTTOM || shape.tiers_weight > tiers_aim(lsm, &shape)) {
+        return (struct compaction_pick){.kind = COMPACTION_DOWN};
+    }
+    return (struct compaction_pick){.kind = COMPACTION_NOTHING};
+}

@@ -1,0 +1,47 @@
+/*
+ * lsm/compaction_pick.h -- which merge is due.
+ *
+ * The shape aimed at: tiers of few runs over one bottom of disjoint tables, the tiers together a
+ * quarter of the bottom at most. A tier that is full becomes one run of the next; when the tiers
+ * weigh too much, all of them go down. While there is little data a tier has more runs and they go
+ * down at once, for a merge between would cost as much as that one.
+ */
+#ifndef LSM_COMPACTION_PICK_H
+#define LSM_COMPACTION_PICK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lsm/table_set.h"
+
+#define COMPACTION_TIER_RUN_COUNT 4u
+#define COMPACTION_SMALL_TIER_RUN_COUNT 16u /* Of the first tier, while there is little data: */
+#define COMPACTION_SMALL_SIZE (1ull << 30)  /* less than this. */
+#define COMPACTION_BOTTOM_SHARE 4u /* The tiers go down when they exceed 1/4 of the bottom, */
+#define COMPACTION_IDLE_SHARE 10u  /* or 1/10 while nobody writes, */
+#define COMPACTION_TIERS_MEMTABLE_COUNT 8u /* but not for less than so many memtables. */
+
+struct lsm;
+
+enum compaction_kind {
+    COMPACTION_NOTHING,
+    COMPACTION_TIER, /* All runs of a tier become one of the next. */
+    COMPACTION_DOWN, /* All tiers go into the bottom. */
+    COMPACTION_MOVE, /* A run has no key between those of the bottom: its tables are taken over. */
+};
+
+struct compaction_pick {
+    enum compaction_kind kind;
+    uint32_t tier;   /* TIER */
+    uint64_t run_id; /* MOVE */
+};
+
+/* The bottom of a set; NULL if there is none. */
+const struct run *compaction_bottom(const struct table_set *set);
+/* Looks at every run and at the bounds of every table: once for a set that changed, not for each
+ * write. Runs that go down already do not count for their tier. */
+struct compaction_pick compaction_pick(const struct lsm *lsm, const struct table_set *set);
+/* Bytes above the shape that is aimed at. */
+uint64_t compaction_debt(const struct lsm *lsm, const struct table_set *set);
+
+#endif
