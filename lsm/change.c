@@ -70,6 +70,9 @@ bool change_takes_locked(const struct lsm *lsm, struct slice key, uint64_t posit
 
 static bool is_due_locked(const struct lsm *lsm, const struct change *change)
 {
+    if (change->added_count > 0 && lsm->sources->tables->run_count >= LSM_RUN_COUNT_BEFORE_STALL) {
+        return false; /* As a flush, it waits for merges. */
+    }
     return !change->takes ||
            (lsm->flushed_total >= change->goal && lsm->applied_position >= change->position);
 }
@@ -156,6 +159,10 @@ static enum status change_install_locked(struct lsm *lsm, const struct change *c
     if (change->takes) {
         status = compaction_note_taken_locked(lsm, &change->stretch);
     }
+    for (uint32_t i = 0; status == STATUS_OK && i < change->added_count; i++) {
+        /* What may live again is no gap. (To the end: a few gaps more are forgotten.) */
+        gaps_cut_range(&lsm->gaps, change->added[i].table->properties.key_min, slice_make(NULL, 0));
+    }
     return status == STATUS_OK ? sources_change_locked(lsm, &in_set, false) : status;
 }
 
@@ -183,6 +190,7 @@ static void changes_done(struct env_job *job, enum status status)
         change = change_first(lsm);
         ASSERT(change != NULL);
         list_remove(&change->node);
+        lsm->stats.excise_count += change->takes ? 1 : 0;
         changes->phase = CHANGE_WAITING;
         changes_end_locked(lsm);
         engine_job_worked_locked(lsm, ENGINE_CHANGE);

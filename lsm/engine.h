@@ -27,6 +27,7 @@
 #include "lsm/epoch.h"
 #include "lsm/flush.h"
 #include "lsm/gap.h"
+#include "lsm/ingest.h"
 #include "lsm/lsm.h"
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
@@ -126,6 +127,7 @@ struct lsm {
     struct compaction compaction;
     struct purge purge;
     struct changes changes;
+    struct ingests ingests;
     uint64_t frozen_total;    /* Memtables ever frozen, plus one. */
     uint64_t flushed_total;   /* Of those, how many are in tables. */
     uint64_t compacted_total; /* Of those, how many are in the bottom. */

@@ -116,6 +116,7 @@ static void leftovers_tell(struct lsm *lsm)
         write->done(write, lsm->failed ? STATUS_INDETERMINATE : STATUS_CANCELLED);
     }
     changes_cancel(lsm);
+    ingests_abandon(lsm);
     while ((node = list_take_first(&lsm->flush_requests)) != NULL ||
            (node = list_take_first(&lsm->compact_requests)) != NULL) {
         struct lsm_request *request = container_of(node, struct lsm_request, node);

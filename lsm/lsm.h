@@ -201,6 +201,65 @@ struct lsm_excise {
  * STATUS_NO_MEMORY: `done` is not called. */
 MUST_USE enum status lsm_excise(struct lsm *lsm, struct lsm_excise *excise);
 
+/*
+ * A stretch as files that another engine can ingest: a walk over what is visible at the open, cut
+ * into chunks. All calls block: in pool jobs, one at a time; each does a bounded amount of work. An
+ * open export keeps the tables it reads from being removed.
+ */
+struct lsm_export;
+struct lsm_export_options {
+    struct slice lower;  /* Keys at or above it, */
+    struct slice upper;  /* and below it; empty: no bound. */
+    uint64_t chunk_size; /* A chunk ends at about this; 0: as tables do. */
+};
+struct lsm_export_chunk {
+    uint64_t entry_count;
+    uint64_t size;     /* Of the file. */
+    uint64_t checksum; /* Of the whole file, for lsm_ingest.checksums. */
+    /* Where the next chunk begins: an export from there goes on, in another process too. Empty:
+     * this was the last. Borrows until the next call. */
+    struct slice next;
+};
+/* STATUS_INVALID, STATUS_NO_MEMORY */
+MUST_USE enum status lsm_export_open(struct lsm *lsm, const struct lsm_export_options *options,
+                                     struct lsm_export **export);
+/*
+ * Writes on at the file `path`, anew if it is there.
+ * STATUS_OK         the chunk is whole and its bytes are synced (its name after a dir_sync).
+ * STATUS_BUDGET     enough for one call: call again with the same path.
+ * STATUS_NOT_FOUND  there is nothing more, and no file.
+ * STATUS_CORRUPT, STATUS_IO, STATUS_NO_SPACE, STATUS_NO_MEMORY: the export failed; the chunk's file
+ *   is removed.
+ */
+MUST_USE enum status lsm_export_next(struct lsm_export *export, const char *path,
+                                     struct lsm_export_chunk *chunk);
+void lsm_export_close(struct lsm_export *export); /* Removes an unfinished chunk. */
+
+#define LSM_INGEST_COUNT_MAX 1024u
+
+/*
+ * Tables from outside come in, all at once, over a crash too; their cells are merged with what is
+ * there, by version. Each file is checked to the last byte before anything changes. Files are
+ * linked: they must be on the engine's file system and must never be written again; their names
+ * here may go after `done`. Writes and reads go on meanwhile.
+ */
+struct lsm_ingest {
+    const char *const *paths;  /* The engine's until `done`, as all below but the bounds. */
+    const uint64_t *checksums; /* Of each file; NULL: not known. 0: not known of that one. */
+    uint32_t count;            /* 1 to LSM_INGEST_COUNT_MAX. Disjoint in keys. */
+    struct slice lower;        /* Copied. All keys lie at or above it, */
+    struct slice upper;        /* and below it; empty: no bound. */
+    bool excise;               /* The stretch goes in the same moment; see lsm_excise. */
+    /* On the loop. STATUS_OK: in, durably. STATUS_CANCELLED: closed first. Anything else: nothing
+     * changed; STATUS_CORRUPT and STATUS_UNSUPPORTED are told with a problem. */
+    void (*done)(struct lsm_ingest *ingest, enum status status);
+
+    const char *problem; /* Out: what is wrong with a file; NULL: nothing. A constant. */
+    uint32_t problem_index;
+};
+/* STATUS_INVALID, STATUS_READ_ONLY, STATUS_CLOSED, STATUS_NO_MEMORY: `done` is not called. */
+MUST_USE enum status lsm_ingest(struct lsm *lsm, struct lsm_ingest *ingest);
+
 /* Counters since open, and what is there now. */
 struct lsm_stats {
     uint64_t key_estimate; /* Cells in memtables and tables, duplicates not removed. */
@@ -233,6 +292,8 @@ struct lsm_stats {
     uint64_t would_block_count;
     uint64_t overloaded_count;
     uint64_t purged_count;
+    uint64_t excise_count; /* With those of ingests. */
+    uint64_t ingest_count;
     uint64_t job_failure_count; /* Background jobs that gave up, to be tried again. */
     uint64_t gap_count;         /* Stretches known to hold nothing that lives. */
     uint64_t gap_learnt_count;  /* Times one was learnt or made larger. */

@@ -152,6 +152,7 @@ bool purge_allows(struct lsm *lsm, struct slice key, struct slice encoded_cell)
     }
     mutex_lock(&lsm->mutex);
     bool older = tails_may_hold_older_locked(lsm, cell.version) ||
+                 ingests_may_hold_locked(lsm, key) ||
                  version_compare(wal_queued_version(&lsm->wal, key), (struct version){0}) > 0;
     struct sources *sources = older ? NULL : sources_pin(lsm);
     mutex_unlock(&lsm->mutex);

@@ -7,7 +7,8 @@
  * Contract:
  *  (1) A tombstone or expired cell goes only at or below the floor of its key, and only if nothing
  *      outside the merge that may hold its key has a version at or below it: no memtable, no
- *      record on its way through the log, no other table, and no tail (2).
+ *      record on its way through the log, no other table, no file that is being ingested, and no
+ *      tail (2).
  *  (2) A tail is a part of the log at or above the committed replay position -- so the next open
  *      replays it -- with records that are in no memtable any more. There are three kinds:
  *      buffered records still in the queue when their memtable froze, whose group ends above the

@@ -835,26 +835,33 @@ enum status table_get(const struct table *table, struct table_probe *probe, enum
                : status;
 }
 
-enum status table_verify(const struct table *table)
+enum status table_checksum_next(const struct table *table, uint64_t *offset, uint64_t *checksum)
 {
-    ASSERT(table->properties.file_checksum != 0);
+    ASSERT(*offset < table->properties.file_size);
     uint8_t *chunk = memory_allocate(TABLE_CHUNK_SIZE);
     if (chunk == NULL) {
         return STATUS_NO_MEMORY;
     }
+    uint64_t left = table->properties.file_size - *offset;
+    uint32_t size = left < TABLE_CHUNK_SIZE ? (uint32_t)left : TABLE_CHUNK_SIZE;
+    enum status status = table_read(table, *offset, size, LSM_MAY_BLOCK, chunk);
+    if (status == STATUS_OK) {
+        *checksum = table_checksum_step(*checksum, slice_make(chunk, size));
+        *offset += size;
+    }
+    memory_free(chunk);
+    return status;
+}
+
+enum status table_verify(const struct table *table)
+{
+    ASSERT(table->properties.file_checksum != 0);
     uint64_t checksum = 0;
     uint64_t offset = 0;
     enum status status = STATUS_OK;
     while (status == STATUS_OK && offset < table->properties.file_size) {
-        uint64_t left = table->properties.file_size - offset;
-        uint32_t size = left < TABLE_CHUNK_SIZE ? (uint32_t)left : TABLE_CHUNK_SIZE;
-        status = table_read(table, offset, size, LSM_MAY_BLOCK, chunk);
-        if (status == STATUS_OK) {
-            checksum = table_checksum_step(checksum, slice_make(chunk, size));
-            offset += size;
-        }
+        status = table_checksum_next(table, &offset, &checksum);
     }
-    memory_free(chunk);
     if (status == STATUS_OK && checksum != table->properties.file_checksum) {
         return table_damaged(table, 0, "file checksum");
     }

@@ -142,6 +142,10 @@ void table_block_bounds(const struct table *table, uint32_t block_index, struct 
  * known. Blocks long: for checks, not for reads. STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY */
 MUST_USE enum status table_verify(const struct table *table);
 
+/* The same, a chunk at a time: both begin with 0, and *offset ends at properties.file_size. */
+MUST_USE enum status table_checksum_next(const struct table *table, uint64_t *offset,
+                                         uint64_t *checksum);
+
 /* A cursor over one table; copies a block at a time into a buffer of its own. Private, but
  * embedded by callers. `base` is the cursor to walk; key and cell borrow until the next move. */
 struct table_cursor {
