@@ -140,7 +140,7 @@ static bool is_quiet_locked(struct lsm *lsm)
     mutex_unlock(&lsm->cleanup_mutex);
     return quiet && commit_is_quiet_locked(lsm) && list_empty(&lsm->lost_writes) &&
            !lsm->flush.running && !lsm->compaction.running && !lsm->changes.running &&
-           list_empty(&lsm->changes.queue) && lsm->ingests.job_count == 0;
+           list_empty(&lsm->changes.queue) && lsm->guest_job_count == 0;
 }
 
 /* Whether a request can be answered, and with what. */

@@ -128,6 +128,7 @@ struct lsm {
     struct purge purge;
     struct changes changes;
     struct ingests ingests;
+    uint32_t guest_job_count; /* Jobs of ingests and checkpoints that are submitted. */
     uint64_t frozen_total;    /* Memtables ever frozen, plus one. */
     uint64_t flushed_total;   /* Of those, how many are in tables. */
     uint64_t compacted_total; /* Of those, how many are in the bottom. */

@@ -210,7 +210,7 @@ static void ingest_free(struct ingest *ingest)
 
 static void ingest_submit_locked(struct ingest *ingest)
 {
-    ingest->lsm->ingests.job_count++;
+    ingest->lsm->guest_job_count++;
     env_submit(ingest->lsm->env, ENV_LANE_POOL, &ingest->job);
 }
 
@@ -313,7 +313,7 @@ static void ingest_done(struct env_job *job, enum status status)
     struct lsm *lsm = ingest->lsm;
     struct lsm_ingest *refused = NULL;
     mutex_lock(&lsm->mutex);
-    lsm->ingests.job_count--;
+    lsm->guest_job_count--;
     lsm->cancelled = lsm->cancelled || status == STATUS_CANCELLED;
     if (status == STATUS_CANCELLED) {
         /* ingests_abandon() ends it. */

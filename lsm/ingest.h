@@ -23,7 +23,6 @@ struct lsm;
 /* The one that engine.h embeds. */
 struct ingests {
     struct list_node running; /* ingest.node */
-    uint32_t job_count;       /* Jobs submitted. */
 };
 
 void ingests_init(struct lsm *lsm);

@@ -260,6 +260,21 @@ struct lsm_ingest {
 /* STATUS_INVALID, STATUS_READ_ONLY, STATUS_CLOSED, STATUS_NO_MEMORY: `done` is not called. */
 MUST_USE enum status lsm_ingest(struct lsm *lsm, struct lsm_ingest *ingest);
 
+/*
+ * An engine of its own in the folder `path`, which must not exist: it holds what was visible at the
+ * call, and perhaps more. Tables are linked, so it must be on the same file system, and costs
+ * little until the two go different ways. Before `done` said OK the folder is not to be opened.
+ */
+struct lsm_checkpoint {
+    const char *path; /* Copied. */
+    /* On the loop. STATUS_OK: whole and durable. STATUS_EXISTS: the folder was there.
+     * STATUS_CANCELLED: closed first. Else, as with STATUS_IO or STATUS_NO_SPACE, what was made of
+     * it is removed. */
+    void (*done)(struct lsm_checkpoint *checkpoint, enum status status);
+};
+/* STATUS_READ_ONLY, STATUS_CLOSED, STATUS_NO_MEMORY: `done` is not called. */
+MUST_USE enum status lsm_checkpoint(struct lsm *lsm, struct lsm_checkpoint *checkpoint);
+
 /* Counters since open, and what is there now. */
 struct lsm_stats {
     uint64_t key_estimate; /* Cells in memtables and tables, duplicates not removed. */

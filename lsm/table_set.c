@@ -309,18 +309,23 @@ static bool set_has_file(const struct table_set *set, uint64_t file_id)
     return false;
 }
 
+static void place_put(struct buffer *edit, const struct table_place *place)
+{
+    struct manifest_table listed = {
+        .file_id = place->table->file_id,
+        .run_id = place->run_id,
+        .tier = place->tier,
+        .properties = place->table->properties,
+    };
+    manifest_put_table(edit, &listed);
+}
+
 /* The first of `count` places, and those behind it of the same file, which follow in key order.
  * Returns how many these are. */
 static uint32_t places_put(struct buffer *edit, const struct table_place *places, uint32_t count)
 {
     const struct table *table = places[0].table;
-    struct manifest_table listed = {
-        .file_id = table->file_id,
-        .run_id = places[0].run_id,
-        .tier = places[0].tier,
-        .properties = table->properties,
-    };
-    manifest_put_table(edit, &listed);
+    place_put(edit, &places[0]);
     struct slice from = {0};
     uint32_t length = 0;
     for (; length < count && places[length].table == table; length++) {
@@ -331,6 +336,29 @@ static uint32_t places_put(struct buffer *edit, const struct table_place *places
         manifest_put_cut(edit, table->file_id, &(struct clip){.lower = from});
     }
     return length;
+}
+
+/* From the first place of a file to its last: others may lie between them. */
+void table_run_put(struct buffer *edit, const struct run *run)
+{
+    for (uint32_t i = 0; i < run->table_count; i++) {
+        if (run_place_is_further(run, i)) {
+            continue;
+        }
+        const struct table *table = run->tables[i];
+        place_put(edit, &(struct table_place){
+                            .table = run->tables[i], .run_id = run->id, .tier = run->tier});
+        struct slice from = {0};
+        for (uint32_t j = i; j < run->table_count; j++) {
+            if (run->tables[j] == table) {
+                manifest_put_gap(edit, table->file_id, from, run->clips[j].lower);
+                from = run->clips[j].upper;
+            }
+        }
+        if (from.size > 0) {
+            manifest_put_cut(edit, table->file_id, &(struct clip){.lower = from});
+        }
+    }
 }
 
 void table_change_put(struct buffer *edit, const struct table_change *change,

@@ -87,6 +87,9 @@ void table_set_release(struct table_set *set, struct list_node *garbage);
 void table_change_put(struct buffer *edit, const struct table_change *change,
                       const struct table_set *current);
 
+/* All tables of a run, as steps of an edit. */
+void table_run_put(struct buffer *edit, const struct run *run);
+
 /* The table of the run that may hold `key`, by bounds; NULL if none. */
 struct table *run_find(const struct run *run, struct slice key);
 /* Index of the first place that does not lie below `bound` as a whole; table_count if none. */
