@@ -124,6 +124,8 @@ static void outcome_complete(struct trial *trial)
 static _Noreturn void trial_child(struct trial *trial, int pipe_end)
 {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    /* Its threads take the name over: `perf report --comm` tells workloads apart. */
+    (void)prctl(PR_SET_NAME, trial->workload->name);
     (void)alarm(TRIAL_SECONDS_MAX + trial->plan->minutes * 60);
     trial->outcome.memory_begun = proc_number("/proc/self/status", "VmRSS:") << 10;
     if (!trial->workload->unopened) {

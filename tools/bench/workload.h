@@ -75,6 +75,8 @@ void run_prepare_compacted(struct trial *trial);
 void fill_and_settle(struct trial *trial, const struct records *records, uint64_t count);
 
 /* workload_read.c */
+/* `run` on a thread of its own, while the engine's background work goes on. */
+void run_beside(struct trial *trial, void (*run)(void *context), void *context);
 void run_get(struct trial *trial);
 void run_get_large(struct trial *trial);
 void run_seek(struct trial *trial);

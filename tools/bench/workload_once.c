@@ -12,10 +12,16 @@
 #define CRASH_LOG_SIZE UINT64_C(55000000)
 #define CRASH_SAMPLES 1000
 
-static void first_key(struct trial *trial, uint64_t expected)
+static uint64_t deleted_count(const struct plan *plan)
+{
+    return plan->keys < DELETED_MAX ? plan->keys : DELETED_MAX;
+}
+
+/* The first key is the one after those that were deleted. */
+static void first_key(struct trial *trial)
 {
     uint8_t wanted[RECORD_KEY_SIZE];
-    record_key_make(expected, wanted);
+    record_key_make(deleted_count(trial->plan), wanted);
     struct engine_iterator *iterator = NULL;
     struct slice key = {0};
     struct slice value = {0};
@@ -30,9 +36,23 @@ static void first_key(struct trial *trial, uint64_t expected)
     }
 }
 
+static void seek_first_and_again(void *context)
+{
+    struct trial *trial = context;
+    trial_begin(trial);
+    first_key(trial);
+    trial->outcome.once_ns = bench_now_ns() - trial->begun_ns;
+    trial_end(trial, 1);
+    for (int again = 0; again < AGAIN_COUNT; again++) {
+        uint64_t before_ns = bench_now_ns();
+        first_key(trial);
+        histogram_add(&trial->latency_ns, bench_now_ns() - before_ns);
+    }
+}
+
 void run_seek_over_deleted(struct trial *trial)
 {
-    uint64_t deleted = trial->plan->keys < DELETED_MAX ? trial->plan->keys : DELETED_MAX;
+    uint64_t deleted = deleted_count(trial->plan);
     struct load load;
     load_prepare(trial, &load);
     load.records.key_count = deleted + LIVE_BEYOND;
@@ -42,15 +62,7 @@ void run_seek_over_deleted(struct trial *trial)
     trial->ops->load(trial->engine, &load);
     trial->outcome.failed += load.failed;
 
-    trial_begin(trial);
-    first_key(trial, deleted);
-    trial->outcome.once_ns = bench_now_ns() - trial->begun_ns;
-    trial_end(trial, 1);
-    for (int again = 0; again < AGAIN_COUNT; again++) {
-        uint64_t before_ns = bench_now_ns();
-        first_key(trial, deleted);
-        histogram_add(&trial->latency_ns, bench_now_ns() - before_ns);
-    }
+    run_beside(trial, seek_first_and_again, trial);
 }
 
 static uint64_t crash_count(const struct plan *plan)
