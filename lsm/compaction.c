@@ -596,7 +596,7 @@ void compaction_pump_locked(struct lsm *lsm)
     } else if (set->number == compaction->quiet_number) {
         return;
     }
-    struct compaction_pick pick = compaction_pick(lsm, set);
+    struct compaction_pick pick = compaction_pick_locked(lsm, set);
     if (pick.kind == COMPACTION_NOTHING) {
         compaction->quiet_number = set->number;
         return;

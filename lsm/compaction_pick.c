@@ -77,7 +77,7 @@ static uint32_t tier_limit(const struct shape *shape, uint32_t tier)
                                         : COMPACTION_TIER_RUN_COUNT;
 }
 
-uint64_t compaction_debt(const struct lsm *lsm, const struct table_set *set)
+uint64_t compaction_debt_locked(const struct lsm *lsm, const struct table_set *set)
 {
     struct shape shape = shape_of(lsm, set);
     uint64_t aim = tiers_aim(lsm, &shape);
@@ -128,7 +128,7 @@ static bool run_may_move(const struct run *run, const struct run *bottom)
     return true;
 }
 
-struct compaction_pick compaction_pick(const struct lsm *lsm, const struct table_set *set)
+struct compaction_pick compaction_pick_locked(const struct lsm *lsm, const struct table_set *set)
 {
     struct shape shape = shape_of(lsm, set);
     for (uint32_t i = 0; i < set->run_count; i++) {

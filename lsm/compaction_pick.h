@@ -40,8 +40,8 @@ struct compaction_pick {
 const struct run *compaction_bottom(const struct table_set *set);
 /* Looks at every run and at the bounds of every table: once for a set that changed, not for each
  * write. Runs that go down already do not count for their tier. */
-struct compaction_pick compaction_pick(const struct lsm *lsm, const struct table_set *set);
+struct compaction_pick compaction_pick_locked(const struct lsm *lsm, const struct table_set *set);
 /* Bytes above the shape that is aimed at. */
-uint64_t compaction_debt(const struct lsm *lsm, const struct table_set *set);
+uint64_t compaction_debt_locked(const struct lsm *lsm, const struct table_set *set);
 
 #endif

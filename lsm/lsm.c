@@ -230,9 +230,9 @@ void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
     }
     stats->wal_size += lsm->spare_count * lsm->options.wal_segment_size;
     struct sources *sources = sources_pin(lsm);
+    stats->compaction_debt = compaction_debt_locked(lsm, sources->tables);
     mutex_unlock(&lsm->mutex);
     sources_count(sources, stats);
-    stats->compaction_debt = compaction_debt(lsm, sources->tables);
     for (uint32_t i = 0; i < sources->frozen_count; i++) {
         stats->compaction_debt +=
             atomic_load_explicit(&sources->frozen[i]->size, memory_order_relaxed);
