@@ -100,16 +100,13 @@ static enum status logged_merge_locked(struct lsm *lsm, const struct lsm_write *
     return status;
 }
 
-static enum status admit_locked(const struct lsm *lsm, uint64_t size)
+static enum status admit_locked(struct lsm *lsm, const struct lsm_write *write, uint64_t size)
 {
     if (lsm->stopping || lsm->cancelled) {
         return STATUS_CLOSED;
     }
     if (lsm->failed) {
         return STATUS_READ_ONLY;
-    }
-    if (engine_is_full_locked(lsm)) {
-        return STATUS_NO_SPACE;
     }
     uint64_t queued = lsm->wal.queue_size;
     if (queued > 0 && queued + size > lsm->options.wal_buffer_size) {
@@ -118,7 +115,7 @@ static enum status admit_locked(const struct lsm *lsm, uint64_t size)
     if (lsm->sources->frozen_count >= LSM_FROZEN_COUNT_MAX && memtable_is_full(lsm)) {
         return STATUS_OVERLOADED;
     }
-    return STATUS_OK;
+    return space_admit_locked(lsm, write, size);
 }
 
 enum status lsm_write(struct lsm *lsm, struct lsm_write *write)
@@ -132,7 +129,7 @@ enum status lsm_write(struct lsm *lsm, struct lsm_write *write)
         return status;
     }
     mutex_lock(&lsm->mutex);
-    status = admit_locked(lsm, encoded_size);
+    status = admit_locked(lsm, write, encoded_size);
     if (status == STATUS_OK) {
         status = wal_append(&lsm->wal, write, write->durability == LSM_NONE ? 0 : encoded_size);
     } else if (status == STATUS_OVERLOADED) {

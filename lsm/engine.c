@@ -69,7 +69,8 @@ void engine_job_failed_locked(struct lsm *lsm, enum engine_work work, enum statu
     static const char *const names[] = {[ENGINE_FLUSH] = "flush",
                                         [ENGINE_MERGE] = "merge",
                                         [ENGINE_SEGMENT] = "segment",
-                                        [ENGINE_CHANGE] = "change"};
+                                        [ENGINE_CHANGE] = "change",
+                                        [ENGINE_SPACE] = "ballast"};
     ASSERT(status != STATUS_OK);
     if (status == STATUS_CANCELLED) {
         return;
@@ -86,6 +87,9 @@ void engine_job_failed_locked(struct lsm *lsm, enum engine_work work, enum statu
         retry->failure_count++;
     }
     retry->status = status;
+    if (status == STATUS_NO_SPACE) {
+        space_full_locked(lsm);
+    }
     retry->due_ns = env_monotonic_ns(lsm->env) + rest_ms * NS_PER_MS;
     lsm->stats.job_failure_count++;
     log_warn(lsm->env, "lsm.job_failed", "path=%s job=%s status=%s again_ms=%llu", lsm->path,
@@ -103,16 +107,6 @@ bool engine_may_start_locked(const struct lsm *lsm, enum engine_work work)
 {
     const struct engine_retry *retry = &lsm->retries[work];
     return retry->due_ns == 0 || env_monotonic_ns(lsm->env) >= retry->due_ns;
-}
-
-bool engine_is_full_locked(const struct lsm *lsm)
-{
-    for (uint32_t i = 0; i < ENGINE_WORK_COUNT; i++) {
-        if (lsm->retries[i].status == STATUS_NO_SPACE) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static void retry_timer_fired(struct env_timer *timer)
@@ -139,8 +133,8 @@ static bool is_quiet_locked(struct lsm *lsm)
     bool quiet = !lsm->cleanup_running;
     mutex_unlock(&lsm->cleanup_mutex);
     return quiet && commit_is_quiet_locked(lsm) && list_empty(&lsm->lost_writes) &&
-           !lsm->flush.running && !lsm->compaction.running && !lsm->changes.running &&
-           list_empty(&lsm->changes.queue) && lsm->guest_job_count == 0;
+           !lsm->space.running && !lsm->flush.running && !lsm->compaction.running &&
+           !lsm->changes.running && list_empty(&lsm->changes.queue) && lsm->guest_job_count == 0;
 }
 
 /* Whether a request can be answered, and with what. */
@@ -195,6 +189,7 @@ void engine_pump_locked(struct lsm *lsm)
         flush_pump_locked(lsm);
         compaction_pump_locked(lsm);
         changes_pump_locked(lsm);
+        space_pump_locked(lsm);
     }
     if (notice_due_locked(lsm)) {
         engine_notify_locked(lsm);
@@ -259,6 +254,7 @@ static void notify_done(struct env_job *job, enum status status)
     if (!lsm->retry_told) {
         lsm->retry_told = true;
         retry_timer_start_locked(lsm);
+        space_tell_locked(lsm);
     }
     lost_writes_tell_locked(lsm);
     requests_tell_locked(lsm, &lsm->flush_requests, &lsm->flushed_total);
@@ -294,6 +290,7 @@ void engine_init_jobs(struct lsm *lsm)
     list_init(&lsm->flush_requests);
     list_init(&lsm->compact_requests);
     commit_init(lsm);
+    space_init(lsm);
     flush_init(lsm);
     compaction_init(lsm);
     changes_init(lsm);

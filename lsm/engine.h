@@ -32,6 +32,7 @@
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
 #include "lsm/purge.h"
+#include "lsm/space.h"
 #include "lsm/table_set.h"
 #include "lsm/wal.h"
 #include "lsm/wal_spare.h"
@@ -73,7 +74,14 @@ struct segment_prepare {
 };
 
 /* Background work that can fail and is tried again. */
-enum engine_work { ENGINE_FLUSH, ENGINE_MERGE, ENGINE_SEGMENT, ENGINE_CHANGE, ENGINE_WORK_COUNT };
+enum engine_work {
+    ENGINE_FLUSH,
+    ENGINE_MERGE,
+    ENGINE_SEGMENT,
+    ENGINE_CHANGE,
+    ENGINE_SPACE,
+    ENGINE_WORK_COUNT
+};
 
 /* How one kind of work rests after a failure. */
 struct engine_retry {
@@ -133,6 +141,7 @@ struct lsm {
     uint64_t flushed_total;   /* Of those, how many are in tables. */
     uint64_t compacted_total; /* Of those, how many are in the bottom. */
 
+    struct space space;
     struct engine_retry retries[ENGINE_WORK_COUNT];
     struct env_timer retry_timer; /* Pumps when the first rest is over. */
     bool retry_told;              /* The loop knows of the latest failure. */
@@ -167,16 +176,14 @@ void engine_fail_locked(struct lsm *lsm, enum status status, const char *what);
 /*
  * A job gave up with `status` (CANCELLED: nothing comes of it).
  * What may pass (IO, NO_SPACE, NO_MEMORY, CORRUPT: a damaged input, which others care for) makes
- * this work rest, longer each time, and be tried again; anything else is a bug in what we meant
- * to write, and ends writing. The job keeps what a failed manifest commit may have made durable
- * (see manifest.h) and gives up the rest.
+ * this work rest, longer each time, and be tried again; NO_SPACE also makes the engine FULL.
+ * Anything else is a bug in what we meant to write, and ends writing. The job keeps what a failed
+ * manifest commit may have made durable (see manifest.h) and gives up the rest.
  */
 void engine_job_failed_locked(struct lsm *lsm, enum engine_work work, enum status status);
 void engine_job_worked_locked(struct lsm *lsm, enum engine_work work); /* Failures are over. */
 /* False while this work rests after a failure. */
 bool engine_may_start_locked(const struct lsm *lsm, enum engine_work work);
-/* Some work found the disk full, and has not worked since. */
-bool engine_is_full_locked(const struct lsm *lsm);
 void engine_notify_locked(struct lsm *lsm);
 uint64_t engine_file_id(struct lsm *lsm);
 void engine_init_jobs(struct lsm *lsm);

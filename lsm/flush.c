@@ -127,7 +127,12 @@ static void flush_run(struct env_job *job)
     if (flush->phase == FLUSH_GIVING_UP) {
         table_output_discard(lsm, &flush->output);
     }
-    if (flush->phase == FLUSH_WRITING) {
+    if (flush->phase == FLUSH_WRITING && !flush->started) {
+        /* Compression only makes it less; nothing is begun that cannot be ended. */
+        status = space_reserve(
+            lsm, atomic_load_explicit(&flush->memtable->size, memory_order_relaxed) / 2);
+    }
+    if (flush->phase == FLUSH_WRITING && status == STATUS_OK) {
         status = flush_slice(lsm);
         if (status == STATUS_NOT_FOUND) {
             status = table_output_finish(lsm, &flush->output);

@@ -91,6 +91,7 @@ void lsm_stop(struct lsm *lsm, struct lsm_stop *stop)
     lsm->stopping = true;
     lsm->stop = stop;
     commit_stop_locked(lsm);
+    space_stop_locked(lsm);
     lsm->env->ops->timer_stop(lsm->env, &lsm->retry_timer);
     sources_cleanup_stop_locked(lsm);
     if (!lsm->failed && !lsm->cancelled) {
@@ -224,6 +225,7 @@ void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
     mutex_lock(&lsm->mutex);
     *stats = lsm->stats;
     stats->read_only = lsm->failed;
+    stats->full = lsm->space.full;
     stats->wal_queue_size = lsm->wal.queue_size;
     list_for_each (node, following, &lsm->wal.segments) {
         stats->wal_size += container_of(node, struct wal_segment, node)->capacity;

@@ -11,8 +11,9 @@
  *  (3) A batch is atomic over a crash, not in visibility. Iterators are no snapshots.
  *  (4) After a failed write or sync of the log, unsynced commits fail as STATUS_INDETERMINATE and
  *      the engine takes no more writes (STATUS_READ_ONLY); what is visible stays readable. Failures
- *      of other work are tried again until they pass; a full disk has writes refused meanwhile.
- *  (5) Reads and lsm_write may come from any thread. Completions run on the env's loop, never
+ *      of other work are tried again until they pass. On a full disk batches of deletes only are
+ *      still taken, others refused with STATUS_NO_SPACE until there is space again; deletes make
+ * it. (5) Reads and lsm_write may come from any thread. Completions run on the env's loop, never
  *      inside the call. Nothing in lsm_write, lsm_get and iterators with LSM_NOWAIT waits for a
  *      disk or for another thread's I/O.
  *  (6) Keys are 1 to LSM_KEY_SIZE_MAX bytes, ordered bytewise.
@@ -94,6 +95,7 @@ struct lsm_write {
     const struct lsm_record *records;
     uint32_t record_count;
     enum lsm_durability durability;
+    bool vital; /* Taken even when the disk is full: small, and needed to get on. */
     /* On the loop. STATUS_OK: durable as asked, and visible. STATUS_INDETERMINATE: the log failed
      * under it. STATUS_CANCELLED: closed before it was synced. */
     void (*done)(struct lsm_write *write, enum status status);
@@ -315,6 +317,7 @@ struct lsm_stats {
     uint64_t gap_jump_count;    /* Times an iterator jumped over one. */
     struct version version_max; /* At or above every version ever merged, queued ones included. */
     bool read_only;
+    bool full; /* Writes but deletes are refused for want of space. */
 };
 void lsm_stats(struct lsm *lsm, struct lsm_stats *stats);
 

@@ -461,6 +461,9 @@ static enum status log_begin(struct lsm *lsm)
     };
     struct wal_segment *segment = NULL;
     enum status status = segment_begin(lsm, &header, &segment);
+    if (status == STATUS_NO_SPACE && space_release(lsm) == STATUS_OK) {
+        status = segment_begin(lsm, &header, &segment);
+    }
     if (status != STATUS_OK) {
         return status;
     }
@@ -480,6 +483,9 @@ static enum status log_begin(struct lsm *lsm)
     }
     status = buffer_status(&edit);
     if (status == STATUS_OK) {
+        status = manifest_rewrite(&lsm->manifest, buffer_slice(&edit));
+    }
+    if (status == STATUS_NO_SPACE && space_release(lsm) == STATUS_OK) {
         status = manifest_rewrite(&lsm->manifest, buffer_slice(&edit));
     }
     buffer_deinit(&edit);

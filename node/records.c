@@ -47,6 +47,7 @@ enum status records_put(struct lsm *lsm, enum records_kind kind, uint32_t id,
     write->write = (struct lsm_write){.records = &record,
                                       .record_count = 1,
                                       .durability = LSM_SYNCED,
+                                      .vital = true,
                                       .done = records_write_done};
     return lsm_write(lsm, &write->write);
 }

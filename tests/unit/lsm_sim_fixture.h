@@ -12,6 +12,8 @@
 
 #include <criterion/criterion.h>
 
+#include "base/codec.h"
+#include "base/prng.h"
 #include "lsm/lsm.h"
 #include "tests/sim/env_sim.h"
 
@@ -77,6 +79,16 @@ static inline void sim_start(void)
     sim.lsm = NULL;
     world_node_start(sim.node, sim_boot, NULL);
     sim_pass(2000);
+}
+
+/* Values do not compress from here on: they take the space they seem to take. */
+static inline void sim_bytes_fill(void)
+{
+    struct prng prng;
+    prng_init(&prng, 1);
+    for (size_t i = 0; i < sizeof(sim_bytes); i += 8) {
+        codec_store_u64(sim_bytes + i, prng_next(&prng));
+    }
 }
 
 static inline void sim_init(void)

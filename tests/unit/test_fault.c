@@ -9,7 +9,13 @@
 
 #define KEY_COUNT 40u
 
-TestSuite(fault, .init = sim_init, .fini = sim_deinit, .timeout = 120);
+static void setup(void)
+{
+    sim_bytes_fill();
+    sim_init();
+}
+
+TestSuite(fault, .init = setup, .fini = sim_deinit, .timeout = 120);
 
 static const char *key_name(uint32_t index)
 {
@@ -160,4 +166,98 @@ Test(fault, any_failed_allocation_of_a_job_is_made_good)
     }
     keys_check("in the end");
     cr_assert_gt(failures, 20);
+}
+
+/* Leaves `rest` bytes free. */
+static void disk_fill(uint64_t rest)
+{
+    sim_faults()->capacity_size = disk_sim_used_size(sim_disk()) + rest;
+}
+
+static void write_until_full(void)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < 400 && status == STATUS_OK; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "more%03u", i);
+        status = sim_write(name, 20000, 30);
+    }
+    cr_assert_eq(status, STATUS_NO_SPACE, "%s", status_name(status));
+    cr_assert(sim_stats().full);
+    cr_assert(!sim_stats().read_only);
+}
+
+Test(fault, a_full_disk_refuses_values_takes_deletes_and_resumes_by_itself)
+{
+    keys_write(1);
+    cr_assert_eq(sim_ask(lsm_flush, 2000), STATUS_OK);
+    cr_assert_eq(sim_file_count("BALLAST"), 1);
+    disk_fill(300000);
+    write_until_full();
+    sim_pass(5000);
+    cr_assert_eq(sim_file_count("BALLAST"), 0);
+    for (uint32_t i = 0; i < sim.write_count; i++) {
+        cr_assert(sim.answered[i], "what was accepted is written, into the room of the ballast");
+        cr_assert_eq(sim.statuses[i], STATUS_OK);
+    }
+    cr_assert_eq(sim_put("small", 1, LSM_SYNCED), STATUS_NO_SPACE);
+    cr_assert_eq(sim_put("small", 1, LSM_BUFFERED), STATUS_NO_SPACE);
+    cr_assert_eq(sim_put("small", 1, LSM_NONE), STATUS_NO_SPACE);
+    cr_assert_eq(sim_write("key001", SIM_DELETE, 50), STATUS_OK);
+    keys_check("full");
+    sim_pass(10000);
+    cr_assert_eq(sim_write("small", 1, 50), STATUS_NO_SPACE, "it does not flutter");
+    sim_faults()->capacity_size += 2 << 20;
+    sim_pass(2000);
+    cr_assert(!sim_stats().full);
+    cr_assert_eq(sim_write("small", 1, 50), STATUS_OK);
+    cr_assert_eq(sim_file_count("BALLAST"), 1);
+    cr_assert_eq(sim.told_count, 0);
+    power_cut_and_check("after");
+}
+
+Test(fault, deletes_alone_make_the_room_to_go_on)
+{
+    for (uint32_t i = 0; i < 60; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "room%03u", i);
+        cr_assert_eq(sim_write(name, 20000, 30), STATUS_OK);
+    }
+    cr_assert_eq(sim_ask(lsm_compact, 3000), STATUS_OK);
+    disk_fill(300000);
+    write_until_full();
+    for (uint32_t i = 0; i < 60; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "room%03u", i);
+        enum status status = sim_write(name, SIM_DELETE, 100);
+        cr_assert_eq(status, STATUS_OK, "%u: %s", i, status_name(status));
+    }
+    sim_pass(30000);
+    cr_assert(!sim_stats().full);
+    cr_assert_eq(sim_write("small", 1, 50), STATUS_OK);
+    cr_assert_eq(sim_get("room001"), STATUS_NOT_FOUND);
+    cr_assert_eq(sim_get("more000"), STATUS_OK);
+}
+
+Test(fault, an_engine_opens_on_a_full_disk)
+{
+    keys_write(1);
+    sim_pass(100);
+    for (uint32_t round = 0; round < 3; round++) {
+        sim_power_cut();
+        if (round == 0) {
+            cr_assert_eq(sim_file_count("BALLAST"), 1);
+            disk_fill(0); /* By somebody else. */
+        }
+        sim_start();
+        cr_assert_eq(sim.open_status, STATUS_OK, "round %u: %s", round,
+                     status_name(sim.open_status));
+        sim_pass(1500);
+        keys_check("opened");
+        cr_assert_eq(sim_write("key001", SIM_DELETE, 50), STATUS_OK);
+    }
+    sim_faults()->capacity_size += 8 << 20;
+    sim_pass(15000);
+    cr_assert_eq(sim_write("small", 1, 50), STATUS_OK);
+    keys_check("in the end");
 }

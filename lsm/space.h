@@ -1,0 +1,61 @@
+/*
+ * lsm/space.h -- what becomes of the engine when the disk is full.
+ *
+ *   OPEN --> FULL --> OPEN      (some work met NO_SPACE; the ballast could be made whole again)
+ *
+ * Why ballast: what makes room, flushing deletes and merging them down, needs room first. So a file
+ * that holds nothing keeps it, and is removed when the disk is full.
+ * Contract:
+ *  (1) While FULL, writes are refused with NO_SPACE, but for batches of deletes only and those the
+ *      caller calls vital, as long as the log has room for them without a new file.
+ *  (2) While FULL, flushes and merges go on, and deletes are merged down to give back what they
+ *      delete. Each second it is looked whether there is space again.
+ *  (3) OPEN again only when the ballast is whole and there is room for a memtable and a segment
+ *      beside it, so that the state does not flutter.
+ */
+#ifndef LSM_SPACE_H
+#define LSM_SPACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/env.h"
+#include "lsm/lsm.h"
+
+#define SPACE_BALLAST_NAME "BALLAST"
+
+enum space_action { SPACE_MAKE, SPACE_RELEASE, SPACE_LOOK };
+
+struct space {
+    bool full;
+    bool whole; /* The ballast is there, in full size. */
+    bool release_due;
+    struct env_job job;
+    bool running;
+    enum space_action action;
+    enum status status;
+    struct env_timer timer; /* Runs while full. */
+    bool timer_running;
+    struct lsm_request reclaim; /* Merges deletes down. */
+    bool reclaiming;
+    bool deletes_taken; /* Since the last one began. */
+};
+
+struct lsm;
+void space_init(struct lsm *lsm);
+/* Some work met NO_SPACE. */
+void space_full_locked(struct lsm *lsm);
+/* NO_SPACE, if (1) says so. */
+MUST_USE enum status space_admit_locked(struct lsm *lsm, const struct lsm_write *write,
+                                        uint64_t size);
+void space_pump_locked(struct lsm *lsm);
+void space_tell_locked(struct lsm *lsm); /* On the loop: starts the timer, if it is due. */
+void space_stop_locked(struct lsm *lsm); /* On the loop. */
+/* Before a job that writes about `size` bytes: STATUS_NO_SPACE if there is not so much, beside the
+ * ballast. In jobs only. */
+MUST_USE enum status space_reserve(struct lsm *lsm, uint64_t size);
+/* Removes the ballast. In jobs only; also for an open that finds the disk full. STATUS_NOT_FOUND:
+ * there is none. */
+MUST_USE enum status space_release(struct lsm *lsm);
+
+#endif
