@@ -75,7 +75,9 @@ void engine_job_failed_locked(struct lsm *lsm, enum engine_work work, enum statu
     if (status == STATUS_CANCELLED) {
         return;
     }
-    if (!may_pass(status)) {
+    /* Whoever stops waits for the writes in the queue: a segment they need is not waited for. */
+    bool is_last = lsm->stopping && work == ENGINE_SEGMENT;
+    if (!may_pass(status) || is_last) {
         engine_fail_locked(lsm, status, names[work]);
         return;
     }
@@ -106,7 +108,7 @@ void engine_job_worked_locked(struct lsm *lsm, enum engine_work work)
 bool engine_may_start_locked(const struct lsm *lsm, enum engine_work work)
 {
     const struct engine_retry *retry = &lsm->retries[work];
-    return retry->due_ns == 0 || env_monotonic_ns(lsm->env) >= retry->due_ns;
+    return retry->due_ns == 0 || lsm->stopping || env_monotonic_ns(lsm->env) >= retry->due_ns;
 }
 
 static void retry_timer_fired(struct env_timer *timer)
