@@ -15,6 +15,8 @@ enum lsm_mutant {
     LSM_MUTANT_NONE,
     LSM_MUTANT_PURGE_BY_FLOOR_ALONE,     /* Nobody asks what may hold an older cell. */
     LSM_MUTANT_PURGE_OLDER_RUNS_ONLY,    /* Only runs that came before the merge are asked. */
+    LSM_MUTANT_PURGE_IGNORES_QUEUE,      /* What is on its way through the log is not asked. */
+    LSM_MUTANT_REPLAY_TAIL_IGNORED,      /* Nor what the next open would replay. */
     LSM_MUTANT_GET_STOPS_AT_EQUAL,       /* A get does not look for greater stamps. */
     LSM_MUTANT_REMOVE_BEFORE_COMMIT,     /* A flush's log goes before the edit that drops it. */
     LSM_MUTANT_FLUSH_MOVES_REPLAY_EARLY, /* Past what is still in the active memtable. */

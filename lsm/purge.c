@@ -56,7 +56,7 @@ void purge_note_replay_position_locked(struct lsm *lsm, uint64_t replay_position
 
 static bool tails_may_hold_older_locked(const struct lsm *lsm, struct version version)
 {
-    for (uint32_t i = 0; i < lsm->purge.tail_count; i++) {
+    for (uint32_t i = 0; i < lsm->purge.tail_count && !LSM_MUTANT(REPLAY_TAIL_IGNORED); i++) {
         if (version_compare(lsm->purge.tails[i].version_min, version) <= 0) {
             return true;
         }
@@ -151,9 +151,10 @@ bool purge_allows(struct lsm *lsm, struct slice key, struct slice encoded_cell)
         return true;
     }
     mutex_lock(&lsm->mutex);
-    bool older = tails_may_hold_older_locked(lsm, cell.version) ||
-                 ingests_may_hold_locked(lsm, key) ||
-                 version_compare(wal_queued_version(&lsm->wal, key), (struct version){0}) > 0;
+    bool queued = version_compare(wal_queued_version(&lsm->wal, key), (struct version){0}) > 0 &&
+                  !LSM_MUTANT(PURGE_IGNORES_QUEUE);
+    bool older = queued || tails_may_hold_older_locked(lsm, cell.version) ||
+                 ingests_may_hold_locked(lsm, key);
     struct sources *sources = older ? NULL : sources_pin(lsm);
     mutex_unlock(&lsm->mutex);
     if (older) {

@@ -20,6 +20,8 @@ static const struct {
     {"skip-table-sync", LSM_MUTANT_NONE, ".sst"},
     {"purge-by-floor-alone", LSM_MUTANT_PURGE_BY_FLOOR_ALONE, NULL},
     {"purge-older-runs-only", LSM_MUTANT_PURGE_OLDER_RUNS_ONLY, NULL},
+    {"purge-ignores-queue", LSM_MUTANT_PURGE_IGNORES_QUEUE, NULL},
+    {"replay-tail-ignored", LSM_MUTANT_REPLAY_TAIL_IGNORED, NULL},
     {"get-stops-at-equal", LSM_MUTANT_GET_STOPS_AT_EQUAL, NULL},
     {"remove-before-commit", LSM_MUTANT_REMOVE_BEFORE_COMMIT, NULL},
     {"flush-moves-replay-early", LSM_MUTANT_FLUSH_MOVES_REPLAY_EARLY, NULL},

@@ -57,6 +57,11 @@ static void world_draw(struct world_options *world, uint64_t seed, struct prng *
     } else {
         world_options_draw(world, seed);
     }
+    if (prng_chance(prng, 1, 2)) {
+        /* One lane far behind the others. */
+        world->job_slow_ppm = between(prng, 1, 300000);
+        world->job_slow_ns = prng_below(prng, UINT64_C(1000000000));
+    }
     world->disk.faults = (struct disk_faults){.capacity_size = UINT64_C(1) << 40};
     if (prng_chance(prng, 1, 2)) {
         world->disk.faults.would_block_ppm = between(prng, 1, 600000);
@@ -74,8 +79,9 @@ static void acts_draw(struct plan *plan, struct prng *prng)
     plan->act_weights[ACT_FLUSH] = weight(prng, 4);
     plan->act_weights[ACT_COMPACT] = weight(prng, 4);
     plan->act_weights[ACT_PAUSE] = weight(prng, 2);
-    plan->floor = (enum plan_floor)prng_below(prng, 2);
+    plan->floor = (enum plan_floor)prng_below(prng, 3);
     plan->act_weights[ACT_FLOOR] = plan->floor == FLOOR_NONE ? 0 : between(prng, 1, 6);
+    plan->act_weights[ACT_FORGET] = plan->floor == FLOOR_EAGER ? weight(prng, 30) : 0;
     for (uint32_t end = 0; end < END_COUNT; end++) {
         plan->end_weights[end] = weight(prng, 4);
     }

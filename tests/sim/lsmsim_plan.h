@@ -20,8 +20,9 @@ enum plan_act {
     ACT_FLUSH,
     ACT_COMPACT,
     ACT_FLOOR,
-    ACT_FAULT, /* The disk begins to fail, in seeds where it may. */
-    ACT_PAUSE, /* A long stretch without anything asked. */
+    ACT_FORGET, /* Deletes a key in a way that makes the purge rule count. */
+    ACT_FAULT,  /* The disk begins to fail, in seeds where it may. */
+    ACT_PAUSE,  /* A long stretch without anything asked. */
     ACT_COUNT,
 };
 

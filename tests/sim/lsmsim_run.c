@@ -382,10 +382,30 @@ static uint64_t expiry_draw(struct run *run)
     return hlc_unix_ms(run->clock) + prng_below(&run->prng, 6);
 }
 
-static struct model_cell cell_draw(struct run *run, uint32_t key)
+/* What act_forget() asks for; DRAW_ANY follows the plan. */
+enum draw { DRAW_ANY, DRAW_DELETE, DRAW_OLD };
+
+/* A cell that is newer than all before it, or older than some. */
+static struct model_cell cell_forced(struct run *run, enum draw draw)
+{
+    uint64_t floor = run->model.floor.time;
+    uint64_t room = run->clock - floor < CLOCK_STEP * 64 ? run->clock - floor : CLOCK_STEP * 64;
+    bool deletes = draw == DRAW_DELETE;
+    return (struct model_cell){
+        .any = true,
+        .kind = deletes ? CELL_DELETE : CELL_VALUE,
+        .version = {.time = deletes ? run->clock : run->clock - prng_below(&run->prng, room),
+                    .node = ++run->version_count},
+    };
+}
+
+static struct model_cell cell_draw(struct run *run, uint32_t key, enum draw draw)
 {
     struct prng *prng = &run->prng;
     run->clock += CLOCK_STEP;
+    if (draw != DRAW_ANY) {
+        return cell_forced(run, draw);
+    }
     const struct model_cell *old = restampable(run, key);
     if (old != NULL && prng_chance(prng, run->plan.restamp_percent, 100)) {
         struct model_cell again = *old;
@@ -411,16 +431,17 @@ static struct model_cell cell_draw(struct run *run, uint32_t key)
     return cell;
 }
 
-static struct model_write *write_make(struct run *run, uint8_t *values)
+static struct model_write *write_make(struct run *run, uint32_t first, enum draw draw,
+                                      uint8_t *values)
 {
     struct model_write *write = heap_sim_take(sizeof(*write));
     uint32_t count = 1 + (uint32_t)prng_below(&run->prng, run->plan.batch_count_max);
     count = count > run->plan.key_count ? run->plan.key_count : count;
-    uint32_t first = key_draw(run);
+    count = draw == DRAW_ANY ? count : 1;
     write->model = &run->model;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t key = (first + i) % run->plan.key_count;
-        struct model_cell drawn = cell_draw(run, key);
+        struct model_cell drawn = cell_draw(run, key, draw);
         write->keys[i] = key;
         write->cells[i] = drawn;
         write->records[i] = (struct lsm_record){
@@ -448,12 +469,11 @@ static struct model_write *write_make(struct run *run, uint8_t *values)
     return write;
 }
 
-static void act_write(void *context)
+static void write_send(struct run *run, uint32_t first, enum draw draw)
 {
-    struct run *run = context;
     size_t huge = (size_t)run->plan.value_size_max + run->plan.value_huge_max;
     uint8_t *values = heap_sim_take(MODEL_BATCH_COUNT_MAX * huge + 1);
-    struct model_write *write = write_make(run, values);
+    struct model_write *write = write_make(run, first, draw, values);
     enum status status = lsm_write(run->lsm, &write->write);
     heap_sim_give(values); /* The engine copied them. */
     write->write.records = NULL;
@@ -465,6 +485,12 @@ static void act_write(void *context)
     if (status != STATUS_OVERLOADED && !is_fault(run, status)) {
         model_fail(&run->model, "a write is refused: %s", status_name(status));
     }
+}
+
+static void act_write(void *context)
+{
+    struct run *run = context;
+    write_send(run, key_draw(run), DRAW_ANY);
 }
 
 /* An accepted synced write without its answer is in the queue. */
@@ -568,6 +594,19 @@ static void act_floor(void *context)
     }
 }
 
+/* A key that is deleted and written below that, whatever comes first, then merged at once under a
+ * floor above both: if the tombstone goes too early, the older cell is still on its way. */
+static void act_forget(void *context)
+{
+    struct run *run = context;
+    uint32_t key = key_draw(run);
+    bool deletes_first = prng_chance(&run->prng, 1, 2);
+    write_send(run, key, deletes_first ? DRAW_DELETE : DRAW_OLD);
+    write_send(run, key, deletes_first ? DRAW_OLD : DRAW_DELETE);
+    act_floor(run);
+    request_ask(run, prng_chance(&run->prng, 3, 4));
+}
+
 static void act_fault(void *context)
 {
     struct run *run = context;
@@ -581,10 +620,10 @@ static void act_pause(void *context)
 }
 
 static void (*const acts[ACT_COUNT])(void *context) = {
-    [ACT_WRITE] = act_write, [ACT_GET] = act_get,         [ACT_GET_LOOP] = act_get_loop,
-    [ACT_WALK] = act_walk,   [ACT_QUEUED] = act_queued,   [ACT_STATS] = act_stats,
-    [ACT_FLUSH] = act_flush, [ACT_COMPACT] = act_compact, [ACT_FLOOR] = act_floor,
-    [ACT_FAULT] = act_fault, [ACT_PAUSE] = act_pause,
+    [ACT_WRITE] = act_write,   [ACT_GET] = act_get,         [ACT_GET_LOOP] = act_get_loop,
+    [ACT_WALK] = act_walk,     [ACT_QUEUED] = act_queued,   [ACT_STATS] = act_stats,
+    [ACT_FLUSH] = act_flush,   [ACT_COMPACT] = act_compact, [ACT_FLOOR] = act_floor,
+    [ACT_FORGET] = act_forget, [ACT_FAULT] = act_fault,     [ACT_PAUSE] = act_pause,
 };
 
 /* --- ends ------------------------------------------------------------------------------------- */
@@ -857,6 +896,24 @@ static void life_begin(struct run *run)
     }
 }
 
+static bool requests_are_done(const struct run *run)
+{
+    for (uint32_t i = 0; i < REQUEST_COUNT; i++) {
+        if (run->requests[i].busy) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Until what was asked for is done, or for so many events. */
+static void requests_wait(struct run *run, uint64_t steps_max)
+{
+    for (uint64_t i = 0; i < steps_max && is_alive(run) && !requests_are_done(run); i++) {
+        (void)world_run_steps(run->world, 1);
+    }
+}
+
 static void acts_run(struct run *run, uint32_t count)
 {
     for (uint32_t i = 0; i < count && is_alive(run); i++) {
@@ -866,7 +923,11 @@ static void acts_run(struct run *run, uint32_t count)
             return;
         }
         uint64_t steps = prng_below(&run->prng, (uint64_t)run->plan.steps_max + 1);
-        (void)world_run_steps(run->world, act == ACT_PAUSE ? 2000 : steps);
+        if (act == ACT_FORGET) {
+            requests_wait(run, 400);
+        } else {
+            (void)world_run_steps(run->world, act == ACT_PAUSE ? 2000 : steps);
+        }
     }
 }
 
@@ -895,16 +956,6 @@ static void life_run(struct run *run)
         life_forget(run);
         faults_end(run);
     }
-}
-
-static bool requests_are_done(const struct run *run)
-{
-    for (uint32_t i = 0; i < REQUEST_COUNT; i++) {
-        if (run->requests[i].busy) {
-            return false;
-        }
-    }
-    return true;
 }
 
 /* What was asked for is done, then the engine is stopped. False: the node died on the way. */
