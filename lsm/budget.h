@@ -19,7 +19,7 @@
 #define BUDGET_CACHE_SHARE_MIN 16u /* The cache may always have one part in so many. */
 
 enum budget_kind {
-    BUDGET_MEMTABLES, /* Frozen ones as they are, the active one as large as it may get. */
+    BUDGET_MEMTABLES, /* The active one a step ahead of what it takes. */
     BUDGET_LOG,       /* Buffers of groups not yet synced. */
     BUDGET_TABLES,    /* Indexes and filters. */
     BUDGET_CACHE,     /* Decoded blocks. */

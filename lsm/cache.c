@@ -4,7 +4,8 @@
  * Invariants:
  *  (1) A slot holds an address if and only if that entry is in the ring; both change under the
  *      mutex. Marks of misses are made without it, and never replace an address.
- *  (2) An evicted entry is freed through the epoch, so a reader that found it may go on.
+ *  (2) An evicted entry is freed through the epoch, so a reader that found it may go on. Who
+ *      retires a batch collects as well, after letting go of the mutex: no job has to come.
  *  (3) An insert takes at most SWEEP_STEPS steps of the hand. If all entries it passes were used
  *      since, the next one goes nevertheless: a bounded wait is worth more than the best choice.
  */
@@ -16,7 +17,7 @@
 #include "base/memory.h"
 
 #define SWEEP_STEPS 32u
-#define EVICTED_BATCH 64u /* So many go to the epoch at once: each retirement may cost a job. */
+#define EVICTED_BATCH 64u /* So many are retired at once, and those before them freed. */
 #define LOCKED_BATCH 64u  /* Entries evicted or forgotten before the mutex is let go. */
 #define ENTRY_SHARE_MIN \
     8u /* What takes more than such a part would cost many others their place. */
@@ -48,10 +49,12 @@ static uint64_t cache_size(const struct cache *cache)
     return budget_used(cache->budget, BUDGET_CACHE);
 }
 
-void cache_init(struct cache *cache, struct budget *budget, struct epoch *epoch)
+void cache_init(struct cache *cache, struct budget *budget)
 {
     ASSERT(cache != NULL);
-    *cache = (struct cache){.budget = budget, .epoch = epoch};
+    memset(cache, 0, sizeof(*cache));
+    cache->budget = budget;
+    epoch_init(&cache->epoch, NULL);
     mutex_init(&cache->mutex);
     list_init(&cache->ring);
     list_init(&cache->evicted);
@@ -69,6 +72,7 @@ void cache_deinit(struct cache *cache)
 {
     ASSERT(list_empty(&cache->ring));
     batch_free(&cache->evicted);
+    epoch_deinit(&cache->epoch);
     mutex_deinit(&cache->mutex);
 }
 
@@ -92,7 +96,7 @@ static void evicted_retire_locked(struct cache *cache)
     }
     cache->evicted_count = 0;
     first->item.release = batch_release;
-    epoch_retire(cache->epoch, &first->item);
+    epoch_retire(&cache->epoch, &first->item);
 }
 
 static void entry_unlink_locked(struct cache *cache, struct cache_entry *entry)
@@ -121,9 +125,6 @@ static uint32_t evict_one_locked(struct cache *cache, uint32_t steps_max)
     entry_unlink_locked(cache, entry);
     list_append(&cache->evicted, &entry->node);
     cache->evicted_count++;
-    if (cache->evicted_count >= EVICTED_BATCH) {
-        evicted_retire_locked(cache);
-    }
     atomic_fetch_add_explicit(&cache->evict_count, 1, memory_order_relaxed);
     return steps;
 }
@@ -144,9 +145,24 @@ static bool missed_lately(struct cache *cache, struct cache_slot *slot, uint64_t
     return false;
 }
 
+/* Retires the evicted if they are many; then the caller collects. */
+static bool evicted_due_locked(struct cache *cache)
+{
+    bool due = cache->evicted_count >= EVICTED_BATCH;
+    if (due) {
+        evicted_retire_locked(cache);
+    }
+    return due;
+}
+
 bool cache_has_room(const struct cache *cache, size_t size)
 {
     return cache_size(cache) + entry_cost(size) <= budget_cache_room(cache->budget);
+}
+
+bool cache_is_over(const struct cache *cache)
+{
+    return cache_size(cache) > budget_cache_room(cache->budget);
 }
 
 bool cache_wants(struct cache *cache, struct cache_slot *slot, size_t size)
@@ -197,9 +213,13 @@ void cache_insert(struct cache *cache, struct cache_slot *slot, struct slice dat
         atomic_fetch_add_explicit(&cache->insert_count, 1, memory_order_relaxed);
         atomic_store(&slot->word, (uint64_t)(uintptr_t)entry);
     }
+    bool collect = evicted_due_locked(cache);
     mutex_unlock(&cache->mutex);
     if (!first) {
         memory_free(entry);
+    }
+    if (collect) {
+        (void)epoch_collect(&cache->epoch); /* What readers still hold goes with a later one. */
     }
 }
 
@@ -225,12 +245,15 @@ void cache_trim(struct cache *cache)
     while (more) {
         mutex_lock(&cache->mutex);
         for (uint32_t i = 0; more && i < LOCKED_BATCH; i++) {
-            more =
-                cache_size(cache) > budget_cache_room(cache->budget) && !list_empty(&cache->ring);
+            more = cache_is_over(cache) && !list_empty(&cache->ring);
             if (more) {
                 (void)evict_one_locked(cache, SWEEP_STEPS);
             }
         }
+        bool collect = evicted_due_locked(cache);
         mutex_unlock(&cache->mutex);
+        if (collect) {
+            (void)epoch_collect(&cache->epoch);
+        }
     }
 }

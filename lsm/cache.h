@@ -5,14 +5,14 @@
  * where a table of locks and chains costs several misses and a lock. Hits write nothing but, now
  * and then, one byte of the entry.
  * Contract:
- *  (1) Whoever uses an entry is inside the epoch from cache_find() on; inserting and forgetting are
- *      safe from any thread.
+ *  (1) Whoever uses an entry is between cache_enter() and cache_leave() from cache_find() on;
+ *      inserting and forgetting are safe from any thread, inside or not.
  *  (2) A slot's memory may go after cache_forget() on it, when no other thread uses it any more.
- *  (3) The cache keeps to budget_cache_room(), give or take one entry and what the epoch still
- *      holds. When it is full, only a block that was missed before, no longer ago than the cache
- *      would have kept it, is let in: so a scan, or reads spread over more than fits, cost neither
- *      memory nor evictions.
- *  (4) Nothing here blocks longer than a few dozen steps under a lock, but for cache_trim().
+ *  (3) The cache keeps to budget_cache_room(), give or take one entry and a few dozen evicted that
+ *      readers may still look at. When it is full, only a block that was missed before, no longer
+ * ago than the cache would have kept it, is let in: so a scan, or reads spread over more than fits,
+ * cost neither memory nor evictions. (4) Nothing here blocks longer than a few dozen steps under a
+ * lock, but for cache_trim().
  *
  * Source: CLOCK (Corbato, 1968) for eviction. Changed: admission by reuse distance, kept in the
  * slot itself while it is empty.
@@ -57,8 +57,8 @@ struct cache_entry {
 
 struct cache {
     struct budget *budget;
-    struct epoch *epoch;
-    _Atomic uint64_t time;        /* Misses so far. */
+    struct epoch epoch;    /* Its own: collecting is so cheap here that an insert can do it. */
+    _Atomic uint64_t time; /* Misses so far. */
     _Atomic uint64_t entry_count; /* Changed under the mutex. */
     struct mutex mutex;           /* Guards the rest. */
     struct list_node ring;        /* The hand points at its first. */
@@ -68,10 +68,20 @@ struct cache {
     _Atomic uint64_t evict_count;
 };
 
-/* Budget and epoch must outlive the cache. */
-void cache_init(struct cache *cache, struct budget *budget, struct epoch *epoch);
-/* Every slot was forgotten. What was evicted is the epoch's to release, or released here. */
+/* The budget must outlive the cache. */
+void cache_init(struct cache *cache, struct budget *budget);
+/* Every slot was forgotten, and nobody is inside. */
 void cache_deinit(struct cache *cache);
+
+/* A few nanoseconds each; from any thread, nested or not. Not to be held over a read. */
+MUST_USE static inline unsigned cache_enter(struct cache *cache)
+{
+    return epoch_enter(&cache->epoch);
+}
+static inline void cache_leave(struct cache *cache, unsigned inside)
+{
+    epoch_leave(&cache->epoch, inside);
+}
 
 static inline struct slice cache_entry_data(const struct cache_entry *entry)
 {
@@ -103,6 +113,8 @@ void cache_insert(struct cache *cache, struct cache_slot *slot, struct slice dat
                   enum cache_weight weight);
 /* Empties slots whose owner ends. Nobody may be looking at them. */
 void cache_forget(struct cache *cache, struct cache_slot *slots, uint32_t count);
+/* Whether others have grown since, so that it holds more than its room. */
+bool cache_is_over(const struct cache *cache);
 /* Evicts until the cache keeps to its room. Long: in pool jobs. */
 void cache_trim(struct cache *cache);
 

@@ -187,6 +187,7 @@ void engine_pump_locked(struct lsm *lsm)
     }
     commit_pump_locked(lsm);
     budget_set(&lsm->budget, BUDGET_LOG, lsm->wal.queue_size);
+    sources_account_locked(lsm);
     if (!lsm->failed && !lsm->stopping) {
         flush_pump_locked(lsm);
         compaction_pump_locked(lsm);

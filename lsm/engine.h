@@ -206,6 +206,8 @@ MUST_USE enum status sources_freeze_locked(struct lsm *lsm);
 /* A changed table set, and optionally without the oldest frozen memtable. */
 MUST_USE enum status sources_change_locked(struct lsm *lsm, const struct table_change *change,
                                            bool flushed);
+/* What memtables take now, for the budget. */
+void sources_account_locked(struct lsm *lsm);
 void sources_cleanup_init(struct lsm *lsm);
 void sources_cleanup_begin(struct lsm *lsm); /* The engine is open: jobs may run from here on. */
 /* The timer goes; what runs ends by itself. */

@@ -64,7 +64,7 @@ enum status lsm_open(struct env *env, const struct lsm_options *options, struct 
     made->retry_told = true;
     mutex_init(&made->mutex);
     budget_init(&made->budget, made->options.memory_size);
-    cache_init(&made->cache, &made->budget, &made->epoch);
+    cache_init(&made->cache, &made->budget);
     gaps_init(&made->gaps);
     engine_init_jobs(made);
     made->path = memory_copy_string(options->path);

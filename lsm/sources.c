@@ -18,6 +18,7 @@
 
 #define MEMTABLE_CHUNK_SIZE_MAX (256u << 10)
 #define MEMTABLE_CHUNK_SIZE_MIN (4u << 10)
+#define ACCOUNT_STEPS 8u
 #define TABLE_NAME_SIZE 24u
 #define CLEANUP_DELAY_MS 20u /* Before what a reader still held is looked at again. */
 
@@ -135,20 +136,33 @@ static void replaced_release(struct epoch_item *item)
     }
 }
 
-/* The active memtable counts as large as it may get: the cache gives way before it has grown. */
-static void memtables_account(struct lsm *lsm, const struct sources *sources)
+static void cleanup_start(struct lsm *lsm);
+
+/* The active memtable counts in steps, always one ahead, so that the cache gives way before it has
+ * grown, and a pool job is asked to see to that a few times in its life. */
+void sources_account_locked(struct lsm *lsm)
 {
-    uint64_t size = lsm->options.memtable_size;
+    const struct sources *sources = lsm->sources;
+    uint64_t step = lsm->options.memtable_size / ACCOUNT_STEPS + 1;
+    uint64_t size = atomic_load_explicit(&sources->active->size, memory_order_relaxed);
+    if (atomic_load_explicit(&sources->active->key_count, memory_order_relaxed) > 0) {
+        size = (size / step + 1) * step;
+    }
     for (uint32_t i = 0; i < sources->frozen_count; i++) {
         size += atomic_load_explicit(&sources->frozen[i]->size, memory_order_relaxed);
     }
-    budget_set(&lsm->budget, BUDGET_MEMTABLES, size);
+    if (size != budget_used(&lsm->budget, BUDGET_MEMTABLES)) {
+        budget_set(&lsm->budget, BUDGET_MEMTABLES, size);
+        if (cache_is_over(&lsm->cache)) {
+            cleanup_start(lsm);
+        }
+    }
 }
 
 void sources_publish_locked(struct lsm *lsm, struct sources *sources)
 {
-    memtables_account(lsm, sources);
     struct sources *old = atomic_exchange(&lsm->sources, sources);
+    sources_account_locked(lsm);
     if (old != NULL) {
         old->item.release = replaced_release;
         epoch_retire(&lsm->epoch, &old->item);

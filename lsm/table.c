@@ -1,7 +1,8 @@
 /*
  * lsm/table.c -- reading tables: index and filters in memory, one block read per get.
  *
- * A get costs a search over 8-byte prefixes of the separators, one read and one block search.
+ * A get costs a search over 8-byte prefixes of the separators, one read and one block search; a get
+ * that a filter stops costs a search over the few separators at which filters begin.
  * Invariants:
  *  (1) fences[i] is at or below the first key of block i and above the last key of block i - 1, so
  *      one block alone can hold a key.
@@ -453,6 +454,13 @@ static enum status directory_load(struct table_loader *loader)
         }
     }
     table->filter_count = filter_count;
+    table->filter_prefixes = memory_allocate_zeroed(filter_count, sizeof(uint64_t));
+    if (table->filter_prefixes == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < filter_count; i++) {
+        table->filter_prefixes[i] = table->fence_prefixes[table->filters[i].block_first];
+    }
     return STATUS_OK;
 }
 
@@ -499,7 +507,7 @@ static enum status table_load(struct table *table, const char *path,
     table->memory_size +=
         sizeof(*table) + table->bounds.capacity + table->fence_keys.capacity +
         (uint64_t)loader.fence_capacity * (sizeof(struct table_fence) + sizeof(uint64_t)) +
-        (uint64_t)table->filter_count * sizeof(struct table_filter);
+        (uint64_t)table->filter_count * (sizeof(struct table_filter) + sizeof(uint64_t));
     buffer_deinit(&loader.scratch);
     buffer_deinit(&loader.part_scratch);
     block_cursor_deinit(&loader.root);
@@ -581,6 +589,7 @@ void table_close(struct table *table)
         memory_free(table->filters[i].memory);
     }
     memory_free(table->filters);
+    memory_free(table->filter_prefixes);
     memory_free(table->fences);
     memory_free(table->fence_prefixes);
     buffer_deinit(&table->fence_keys);
@@ -615,26 +624,43 @@ static uint32_t prefixes_at_or_below(const uint64_t *prefixes, uint32_t count, u
     return (uint32_t)(base - prefixes) + (count == 1 && *base <= prefix ? 1 : 0);
 }
 
-/* Of the fences below `upper` with this prefix, those after whole keys that are above `key` are
- * taken off. Returns the number of blocks that begin at or below the key. */
-static uint32_t fence_search_ties(const struct table *table, struct slice key, uint64_t prefix,
-                                  uint32_t upper)
+/* Of the `count` things that begin at sorted fences -- blocks, or filters, each a run of blocks --
+ * how many begin at or below `key`; `prefixes` are those of their fences. */
+static uint32_t begins_at_or_below(const struct table *table, const uint64_t *prefixes,
+                                   const struct table_filter *filters, uint32_t block_first,
+                                   uint32_t count, struct slice key, uint64_t prefix)
 {
-    uint32_t lower = 0; /* Blocks below it begin at or below the key. */
-    if (upper > 1 && table->fence_prefixes[upper - 2] != prefix) {
-        lower = upper - 1; /* The usual case: one tie. */
+    uint32_t upper = prefixes_at_or_below(prefixes, count, prefix);
+    if (upper == 0 || prefixes[upper - 1] != prefix) {
+        return upper;
+    }
+    /* Whole keys decide among those that tie. Mostly it is one. */
+    uint32_t lower = 0;
+    if (upper > 1 && prefixes[upper - 2] != prefix) {
+        lower = upper - 1;
     } else if (prefix > 0) {
-        lower = prefixes_at_or_below(table->fence_prefixes, upper, prefix - 1);
+        lower = prefixes_at_or_below(prefixes, upper, prefix - 1);
     }
     while (lower < upper) {
         uint32_t middle = lower + (upper - lower) / 2;
-        if (slice_compare(fence_key(table, middle), key) <= 0) {
+        uint32_t block = filters != NULL ? filters[middle].block_first : block_first + middle;
+        if (slice_compare(fence_key(table, block), key) <= 0) {
             lower = middle + 1;
         } else {
             upper = middle;
         }
     }
     return lower;
+}
+
+/* The last of the blocks from `first` on, `end` excluded, that begins at or below the key; the
+ * first if none does. */
+static uint32_t block_search(const struct table *table, struct slice key, uint64_t prefix,
+                             uint32_t first, uint32_t end)
+{
+    uint32_t count = begins_at_or_below(table, table->fence_prefixes + first, NULL, first,
+                                        end - first, key, prefix);
+    return count == 0 ? first : first + count - 1;
 }
 
 /* The block that alone may hold `key`; false if it is below all blocks. */
@@ -649,48 +675,33 @@ static bool fence_search(const struct table *table, struct slice key, uint32_t *
     if (order < 0) {
         return false;
     }
-    uint32_t count = table->block_count;
+    *block_index = table->block_count - 1;
     if (order == 0) {
-        uint64_t prefix = key_prefix(table, key);
-        count = prefixes_at_or_below(table->fence_prefixes, count, prefix);
-        if (count > 0 && table->fence_prefixes[count - 1] == prefix) {
-            count = fence_search_ties(table, key, prefix, count);
-        }
+        *block_index = block_search(table, key, key_prefix(table, key), 0, table->block_count);
     }
-    if (count == 0) {
-        return false;
-    }
-    *block_index = count - 1;
-    return true;
+    return *block_index > 0 || slice_compare(fence_key(table, 0), key) <= 0;
+}
+
+/* The blocks that filter `part` covers: all, if the table has no filters. */
+static void part_blocks(const struct table *table, uint32_t part, uint32_t *first, uint32_t *end)
+{
+    *first = table->filter_count == 0 ? 0 : table->filters[part].block_first;
+    *end =
+        part + 1 < table->filter_count ? table->filters[part + 1].block_first : table->block_count;
 }
 
 bool table_locate(const struct table *table, struct table_probe *probe)
 {
     ASSERT(table != NULL);
-    bool inside = slice_compare(probe->key, table->properties.key_min) >= 0 &&
-                  slice_compare(probe->key, table->properties.key_max) <= 0 &&
-                  fence_search(table, probe->key, &probe->block_index);
-    if (inside && table->slots != NULL) {
-        __builtin_prefetch(
-            &table->slots[probe->block_index]); /* Comes while the filter is asked. */
+    if (slice_compare(probe->key, table->properties.key_min) < 0 ||
+        slice_compare(probe->key, table->properties.key_max) > 0) {
+        return false;
     }
-    return inside;
-}
-
-/* The filter that covers a block. */
-static struct table_filter *filter_of(const struct table *table, uint32_t block_index)
-{
-    uint32_t lower = 0;
-    uint32_t upper = table->filter_count;
-    while (upper - lower > 1) {
-        uint32_t middle = lower + (upper - lower) / 2;
-        if (table->filters[middle].block_first <= block_index) {
-            lower = middle;
-        } else {
-            upper = middle;
-        }
-    }
-    return &table->filters[lower];
+    probe->prefix = key_prefix(table, probe->key);
+    uint32_t parts = begins_at_or_below(table, table->filter_prefixes, table->filters, 0,
+                                        table->filter_count, probe->key, probe->prefix);
+    probe->part = parts == 0 ? 0 : parts - 1;
+    return true;
 }
 
 /* Reads the filter and asks it, if it deserves a place in the cache; or else reading the one block
@@ -723,11 +734,11 @@ static bool filter_fetch(const struct table *table, struct table_filter *filter,
 bool table_filter_passes(const struct table *table, const struct table_probe *probe,
                          enum lsm_wait wait)
 {
-    ASSERT(probe->block_index < table->block_count);
     if (table->filter_count == 0) {
         return true;
     }
-    struct table_filter *filter = filter_of(table, probe->block_index);
+    ASSERT(probe->part < table->filter_count);
+    struct table_filter *filter = &table->filters[probe->part];
     struct bloom bloom = {.line_count = filter->line_count, .probe_count = table->probe_count};
     if (filter->memory != NULL) {
         bloom.lines = filter_lines(filter);
@@ -736,27 +747,21 @@ bool table_filter_passes(const struct table *table, const struct table_probe *pr
     if (atomic_load_explicit(&filter->damaged, memory_order_relaxed)) {
         return true;
     }
+    unsigned inside = cache_enter(table->cache);
     const struct cache_entry *entry = cache_find(&filter->slot);
-    if (entry == NULL) {
-        return filter_fetch(table, filter, probe->hash, wait);
+    bool passes = false;
+    if (entry != NULL) {
+        bloom.lines = cache_entry_data(entry).data;
+        passes = bloom_may_hold(&bloom, probe->hash);
     }
-    bloom.lines = cache_entry_data(entry).data;
-    return bloom_may_hold(&bloom, probe->hash);
+    cache_leave(table->cache, inside);
+    return entry != NULL ? passes : filter_fetch(table, filter, probe->hash, wait);
 }
 
 bool table_may_hold(const struct table *table, struct slice key, uint64_t key_hash)
 {
     struct table_probe probe = {.key = key, .hash = key_hash};
-    if (!table_locate(table, &probe)) {
-        return false;
-    }
-    if (table->cache == NULL) {
-        return table_filter_passes(table, &probe, LSM_MAY_BLOCK);
-    }
-    unsigned inside = epoch_enter(table->cache->epoch);
-    bool passes = table_filter_passes(table, &probe, LSM_MAY_BLOCK);
-    epoch_leave(table->cache->epoch, inside);
-    return passes;
+    return table_locate(table, &probe) && table_filter_passes(table, &probe, LSM_MAY_BLOCK);
 }
 
 void table_block_bounds(const struct table *table, uint32_t block_index, struct slice *lower,
@@ -774,19 +779,26 @@ static struct table_handle fence_handle(const struct table *table, uint32_t bloc
     return (struct table_handle){.offset = fence->offset, .size = fence->size};
 }
 
-/* From a cached block; the cell is copied, since the block may go when the caller leaves. */
-static enum status cached_get(const struct cache_entry *entry, const struct table_probe *probe,
-                              struct buffer *scratch, struct cell *cell)
+/* The encoded cell from a cached block, copied into `scratch`. False if the block is not there. */
+static bool cached_get(const struct table *table, const struct table_probe *probe,
+                       struct buffer *scratch, enum status *status)
 {
-    struct slice bytes;
-    enum status status = block_get(cache_entry_data(entry), probe->key, probe->hash, &bytes);
-    if (status != STATUS_OK) {
-        return status;
+    if (table->cache == NULL) {
+        return false;
     }
-    buffer_clear(scratch);
-    buffer_append_slice(scratch, bytes);
-    status = buffer_status(scratch);
-    return status == STATUS_OK ? cell_decode(buffer_slice(scratch), cell) : status;
+    unsigned inside = cache_enter(table->cache);
+    const struct cache_entry *entry = cache_find(&table->slots[probe->block_index]);
+    if (entry != NULL) {
+        struct slice bytes;
+        *status = block_get(cache_entry_data(entry), probe->key, probe->hash, &bytes);
+        if (*status == STATUS_OK) {
+            buffer_clear(scratch);
+            buffer_append_slice(scratch, bytes);
+            *status = buffer_status(scratch);
+        }
+    }
+    cache_leave(table->cache, inside);
+    return entry != NULL;
 }
 
 /* From the block just read into `scratch`, which goes into the cache if it is worth it. */
@@ -815,13 +827,15 @@ enum status table_get(const struct table *table, struct table_probe *probe, enum
 {
     ASSERT(table != NULL);
     ASSERT(scratch != NULL);
-    ASSERT(probe->block_index < table->block_count);
-    const struct cache_entry *entry =
-        table->cache != NULL ? cache_find(&table->slots[probe->block_index]) : NULL;
-    probe->cached = entry != NULL;
+    uint32_t first;
+    uint32_t end;
+    part_blocks(table, probe->part, &first, &end);
+    ASSERT(first < end);
+    probe->block_index = block_search(table, probe->key, probe->prefix, first, end);
     enum status status = STATUS_OK;
-    if (entry != NULL) {
-        status = cached_get(entry, probe, scratch, cell);
+    probe->cached = cached_get(table, probe, scratch, &status);
+    if (probe->cached) {
+        status = status == STATUS_OK ? cell_decode(buffer_slice(scratch), cell) : status;
     } else {
         struct table_handle handle = fence_handle(table, probe->block_index);
         status = table_read_sealed(table, handle, wait, scratch);
@@ -880,14 +894,14 @@ static bool cursor_load_cached(struct table_cursor *cursor, struct slice *raw)
     if (table->cache == NULL) {
         return false;
     }
-    unsigned inside = epoch_enter(table->cache->epoch);
+    unsigned inside = cache_enter(table->cache);
     const struct cache_entry *entry = cache_find(&table->slots[cursor->block_index]);
     if (entry != NULL) {
         buffer_clear(&cursor->scratch);
         buffer_append_slice(&cursor->scratch, cache_entry_data(entry));
         *raw = buffer_slice(&cursor->scratch);
     }
-    epoch_leave(table->cache->epoch, inside);
+    cache_leave(table->cache, inside);
     return entry != NULL && buffer_status(&cursor->scratch) == STATUS_OK;
 }
 

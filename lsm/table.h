@@ -74,6 +74,7 @@ struct table {
     struct table_filter *filters; /* Each over a run of blocks, in order. */
     uint32_t filter_count;        /* 0: no filters. */
     uint32_t probe_count;         /* Of all filters. */
+    uint64_t *filter_prefixes;    /* Those of the fences at which filters begin. */
     struct cache *cache;          /* NULL: blocks are read each time. */
     struct cache_slot *slots;     /* One per block. */
 };
@@ -105,23 +106,23 @@ MUST_USE bool table_release(struct table *table);
 struct table_probe {
     struct slice key;
     uint64_t hash;        /* checksum64(key, 0) */
-    uint32_t block_index; /* Set by table_locate(): of the one block that may hold the key. */
+    uint64_t prefix;      /* These two set by table_locate(). */
+    uint32_t part;        /* The filter to ask. */
+    uint32_t block_index; /* Set by table_get(): of the one block that may hold the key. */
     bool cached;          /* Set by table_get(): the block was in the cache. */
 };
 /* False if the key lies outside the table's bounds. */
 bool table_locate(const struct table *table, struct table_probe *probe);
 /* False if the filter over a located key says that it is not there. A filter that is not in memory
- * is read if that is worth it and `wait` allows it, and passes otherwise; a damaged one passes. If
- * the table uses a cache, the caller is inside its epoch. */
+ * is read if that is worth it and `wait` allows it, and passes otherwise; a damaged one passes. */
 bool table_filter_passes(const struct table *table, const struct table_probe *probe,
                          enum lsm_wait wait);
-/* Both: false if the table surely has no such key. May block; enters the epoch itself. */
+/* Both: false if the table surely has no such key. May block. */
 bool table_may_hold(const struct table *table, struct slice key, uint64_t key_hash);
 
 /*
  * The cell of a located key, without asking the filter. *cell borrows from `scratch`, whose old
- * content goes; a scratch used again makes no allocation. If the table uses a cache, the caller is
- * inside its epoch.
+ * content goes; a scratch used again makes no allocation.
  * STATUS_NOT_FOUND    not in this table.
  * STATUS_WOULD_BLOCK  only with LSM_NOWAIT.
  * STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY

@@ -17,7 +17,6 @@
 #define ROOM_BLOCKS 100u
 
 struct fixture {
-    struct epoch epoch;
     struct budget budget;
     struct cache cache;
     struct cache_slot slots[SLOT_COUNT];
@@ -27,9 +26,8 @@ struct fixture {
 static void fixture_open(struct fixture *fixture)
 {
     memset(fixture, 0, sizeof(*fixture));
-    epoch_init(&fixture->epoch, NULL);
     budget_init(&fixture->budget, ROOM_BLOCKS * 4096u);
-    cache_init(&fixture->cache, &fixture->budget, &fixture->epoch);
+    cache_init(&fixture->cache, &fixture->budget);
 }
 
 static void fixture_close(struct fixture *fixture)
@@ -37,7 +35,6 @@ static void fixture_close(struct fixture *fixture)
     cache_forget(&fixture->cache, fixture->slots, SLOT_COUNT);
     cr_assert_eq(budget_used(&fixture->budget, BUDGET_CACHE), 0);
     cache_deinit(&fixture->cache);
-    epoch_deinit(&fixture->epoch);
 }
 
 /* A block that tells which slot it belongs to. */
@@ -49,7 +46,7 @@ static struct slice block_of(struct fixture *fixture, uint32_t index)
 
 static bool holds(struct fixture *fixture, uint32_t index)
 {
-    unsigned inside = epoch_enter(&fixture->epoch);
+    unsigned inside = cache_enter(&fixture->cache);
     const struct cache_entry *entry = cache_find(&fixture->slots[index]);
     if (entry != NULL) {
         struct slice data = cache_entry_data(entry);
@@ -57,7 +54,7 @@ static bool holds(struct fixture *fixture, uint32_t index)
         cr_assert_eq(data.data[0], index % 251);
         cr_assert_eq(data.data[BLOCK_SIZE - 1], index % 251);
     }
-    epoch_leave(&fixture->epoch, inside);
+    cache_leave(&fixture->cache, inside);
     return entry != NULL;
 }
 
@@ -174,33 +171,62 @@ Test(cache, a_reader_inside_keeps_what_it_found)
     struct fixture fixture;
     fixture_open(&fixture);
     (void)use(&fixture, 3);
-    unsigned inside = epoch_enter(&fixture.epoch);
+    unsigned inside = cache_enter(&fixture.cache);
     const struct cache_entry *entry = cache_find(&fixture.slots[3]);
     cr_assert_not_null(entry);
     for (uint32_t i = 10; i < SLOT_COUNT; i++) { /* Hundreds of evictions, in several batches. */
         (void)use(&fixture, i);
         (void)use(&fixture, i);
-        (void)epoch_collect(&fixture.epoch);
     }
     cr_assert_not(holds(&fixture, 3));
     cr_assert_gt(fixture.cache.evict_count, 200);
     cr_assert_eq(cache_entry_data(entry).data[BLOCK_SIZE - 1], 3);
-    epoch_leave(&fixture.epoch, inside);
+    cache_leave(&fixture.cache, inside);
     fixture_close(&fixture);
 }
 
 static bool memory_ends;
+static int64_t pieces; /* Of the heap, taken and not given back. */
 
-static void *failing_allocate(size_t size)
+static void *counted_allocate(size_t size)
 {
-    return memory_ends ? NULL : malloc(size);
+    void *memory = memory_ends ? NULL : malloc(size);
+    pieces += memory != NULL;
+    return memory;
+}
+
+static void counted_release(void *memory)
+{
+    pieces -= memory != NULL;
+    free(memory);
+}
+
+static const struct memory_hooks counting_hooks = {
+    .allocate = counted_allocate, .resize = realloc, .release = counted_release};
+
+/* With nobody but the cache itself to see to it. */
+Test(cache, what_was_evicted_is_soon_freed)
+{
+    memory_set_hooks(&counting_hooks);
+    struct fixture fixture;
+    fixture_open(&fixture);
+    pieces = 0;
+    for (uint32_t round = 0; round < 20; round++) {
+        for (uint32_t i = 0; i < SLOT_COUNT; i++) {
+            (void)use(&fixture, i);
+            (void)use(&fixture, i);
+            cr_assert_leq(pieces, ROOM_BLOCKS + 200);
+        }
+    }
+    cr_assert_gt(fixture.cache.evict_count, 1000);
+    fixture_close(&fixture);
+    cr_assert_eq(pieces, 0);
+    memory_set_hooks(NULL);
 }
 
 Test(cache, without_memory_nothing_is_let_in)
 {
-    static const struct memory_hooks hooks = {
-        .allocate = failing_allocate, .resize = realloc, .release = free};
-    memory_set_hooks(&hooks);
+    memory_set_hooks(&counting_hooks);
     struct fixture fixture;
     fixture_open(&fixture);
     memory_ends = true;
@@ -229,14 +255,14 @@ static void *race_run(void *argument)
     for (uint32_t i = 0; i < 40000; i++) {
         uint32_t index = (uint32_t)(prng_below(&prng, SLOT_COUNT) * prng_below(&prng, SLOT_COUNT) /
                                     SLOT_COUNT); /* Low ones more often. */
-        unsigned inside = epoch_enter(&fixture->epoch);
+        unsigned inside = cache_enter(&fixture->cache);
         const struct cache_entry *entry = cache_find(&fixture->slots[index]);
         if (entry != NULL) {
             struct slice data = cache_entry_data(entry);
             cr_assert(data.data[0] == index % 251 && data.data[BLOCK_SIZE - 1] == index % 251);
             race->hit_count++;
         }
-        epoch_leave(&fixture->epoch, inside);
+        cache_leave(&fixture->cache, inside);
         if (entry == NULL && cache_wants(&fixture->cache, &fixture->slots[index], BLOCK_SIZE)) {
             memset(block, (int)(index % 251), BLOCK_SIZE);
             cache_insert(&fixture->cache, &fixture->slots[index], slice_make(block, BLOCK_SIZE),
@@ -245,7 +271,6 @@ static void *race_run(void *argument)
         if (i % 100 == 0) {
             budget_set(&fixture->budget, BUDGET_MEMTABLES, prng_below(&prng, 50) * 4096);
             cache_trim(&fixture->cache);
-            (void)epoch_collect(&fixture->epoch);
         }
     }
     return NULL;

@@ -367,17 +367,14 @@ Test(table, blocks_stay_in_the_cache_and_are_not_read_again, .timeout = 120)
         entries_draw(&fixture, 3000, 120);
         table_write(&fixture, &(struct table_writer_options){.bloom_bits_per_key = 10,
                                                              .compress = round == 0});
-        struct epoch epoch;
         struct budget budget;
         struct cache cache;
-        epoch_init(&epoch, NULL);
         budget_init(&budget, budgets[round]);
-        cache_init(&cache, &budget, &epoch);
+        cache_init(&cache, &budget);
         struct table *table;
         cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK);
         table_use_cache(table, &cache);
         cr_assert_eq(budget_used(&budget, BUDGET_TABLES), table->memory_size);
-        unsigned inside = epoch_enter(&epoch);
         assert_gets(&fixture, table);
         assert_walks(&fixture, table);
         if (round == 0) {
@@ -389,13 +386,11 @@ Test(table, blocks_stay_in_the_cache_and_are_not_read_again, .timeout = 120)
             assert_gets(&fixture, table);
             assert_walks(&fixture, table);
         }
-        epoch_leave(&epoch, inside);
         cr_assert_leq(budget_used(&budget, BUDGET_CACHE), budget_cache_room(&budget));
         table_close(table);
         cr_assert_eq(budget_used(&budget, BUDGET_CACHE), 0);
         cr_assert_eq(budget_used(&budget, BUDGET_TABLES), 0);
         cache_deinit(&cache);
-        epoch_deinit(&epoch);
         fixture_close(&fixture);
     }
 }
@@ -735,19 +730,16 @@ Test(table, filters_give_way_when_memory_is_short, .timeout = 120)
     fixture_open(&fixture, 19);
     entries_draw(&fixture, 60000, 8);
     table_write(&fixture, &(struct table_writer_options){.bloom_bits_per_key = 10});
-    struct epoch epoch;
     struct budget budget;
     struct cache cache;
-    epoch_init(&epoch, NULL);
     budget_init(&budget, 8u << 20);
-    cache_init(&cache, &budget, &epoch);
+    cache_init(&cache, &budget);
     struct table *table;
     cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK);
     uint64_t memory_before = table->memory_size;
     table_use_cache(table, &cache);
     cr_assert_gt(budget_used(&budget, BUDGET_CACHE), 50000);
     cr_assert_lt(table->memory_size, memory_before);
-    unsigned inside = epoch_enter(&epoch);
     assert_gets(&fixture, table); /* Asks that the filters spare nearly all absent keys. */
     budget_set(&budget, BUDGET_MEMTABLES, 8u << 20);
     cache_trim(&cache);
@@ -768,12 +760,10 @@ Test(table, filters_give_way_when_memory_is_short, .timeout = 120)
         cr_assert(table_may_hold(table, slice_text(key), hash_of(key)));
     }
     assert_gets(&fixture, table);
-    epoch_leave(&epoch, inside);
     buffer_deinit(&scratch);
     table_close(table);
     cr_assert_eq(budget_used(&budget, BUDGET_CACHE), 0);
     cache_deinit(&cache);
-    epoch_deinit(&epoch);
     fixture_close(&fixture);
 }
 
