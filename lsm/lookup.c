@@ -1,5 +1,5 @@
 /*
- * lsm/lookup.c -- lsm_get: the greatest cell of one key among all sources.
+ * lsm/lookup.c -- lsm_get, lsm_get_many: the greatest cell of a key among all sources.
  *
  * Invariants:
  *  (1) The active memtable is asked first, the frozen ones from the youngest, then runs by greatest
@@ -31,14 +31,15 @@ static void count(_Atomic uint64_t *counter, bool shared)
     atomic_store_explicit(counter, value + 1, memory_order_relaxed);
 }
 
-static enum status memtable_look(const struct memtable *memtable, struct slice key,
-                                 enum lsm_wait wait, struct finding *found)
+static bool is_empty(const struct memtable *memtable)
 {
-    if (atomic_load_explicit(&memtable->key_count, memory_order_relaxed) == 0) {
-        return STATUS_OK;
-    }
-    const struct memtable_record *record = NULL;
-    enum status status = memtable_get(memtable, key, wait, &record);
+    return atomic_load_explicit(&memtable->key_count, memory_order_relaxed) == 0;
+}
+
+/* Of what a memtable said. */
+static enum status finding_take(struct finding *found, enum status status,
+                                const struct memtable_record *record)
+{
     if (status != STATUS_OK) {
         return status == STATUS_NOT_FOUND ? STATUS_OK : status;
     }
@@ -50,6 +51,17 @@ static enum status memtable_look(const struct memtable *memtable, struct slice k
             (struct finding){.any = true, .cell = cell, .encoded = memtable_record_cell(record)};
     }
     return STATUS_OK;
+}
+
+static enum status memtable_look(const struct memtable *memtable, struct slice key,
+                                 enum lsm_wait wait, struct finding *found)
+{
+    if (is_empty(memtable)) {
+        return STATUS_OK;
+    }
+    const struct memtable_record *record = NULL;
+    enum status status = memtable_get(memtable, key, wait, &record);
+    return finding_take(found, status, record);
 }
 
 /* See (1). A frozen memtable's greatest version stands still. */
@@ -153,20 +165,22 @@ static enum status finding_settle(struct finding *found, struct buffer *scratch,
     return STATUS_OK;
 }
 
-/* Inside the epoch. */
-static enum status sources_look(struct lookup *lookup, const struct sources *sources,
-                                struct cell *cell)
+/* After the memtables; inside the epoch. */
+static enum status lookup_end(struct lookup *lookup, const struct sources *sources,
+                              struct finding *found, struct cell *cell)
 {
-    struct finding found = {0};
-    enum status status = memtables_look(sources, lookup->key, lookup->wait, &found);
-    if (status == STATUS_OK && sources->tables->run_count > 0) {
-        status = tables_look(lookup, sources->tables, &found);
+    enum status status = STATUS_OK;
+    if (sources->tables->run_count > 0) {
+        status = tables_look(lookup, sources->tables, found);
     }
-    if (status != STATUS_OK) {
-        return status;
+    if (status == STATUS_OK) {
+        status = found->any ? finding_settle(found, lookup->buffers[0], lookup->buffers[1], cell)
+                            : STATUS_NOT_FOUND;
     }
-    return found.any ? finding_settle(&found, lookup->buffers[0], lookup->buffers[1], cell)
-                     : STATUS_NOT_FOUND;
+    if (status == STATUS_WOULD_BLOCK) {
+        count(&lookup->counters->would_block_count, lookup->counters_shared);
+    }
+    return status;
 }
 
 enum status lsm_get(struct lsm *lsm, struct slice key, enum lsm_wait wait, struct buffer *scratch,
@@ -187,11 +201,111 @@ enum status lsm_get(struct lsm *lsm, struct slice key, enum lsm_wait wait, struc
         .buffers = {scratch, &second},
     };
     count(&lookup.counters->get_count, lookup.counters_shared);
-    enum status status = sources_look(&lookup, atomic_load(&lsm->sources), cell);
-    if (status == STATUS_WOULD_BLOCK) {
+    const struct sources *sources = atomic_load(&lsm->sources);
+    struct finding found = {0};
+    enum status status = memtables_look(sources, key, wait, &found);
+    if (status == STATUS_OK) {
+        status = lookup_end(&lookup, sources, &found, cell);
+    } else if (status == STATUS_WOULD_BLOCK) {
         count(&lookup.counters->would_block_count, lookup.counters_shared);
     }
     epoch_leave(&lsm->epoch, slot);
     buffer_deinit(&second);
     return status;
+}
+
+/* Several gets at once: so many that the memory they wait for arrives side by side. */
+#define WAVE_SIZE 16u
+
+struct wave {
+    struct lsm_get_many_item *items;
+    uint32_t count;
+    enum lsm_wait wait;
+    struct finding found[WAVE_SIZE];
+};
+
+static bool wave_asks(const struct wave *wave, uint32_t index, const struct memtable *memtable,
+                      bool active)
+{
+    const struct finding *found = &wave->found[index];
+    return wave->items[index].status == STATUS_OK &&
+           (active || !found->any ||
+            version_compare(found->cell.version, memtable->version_max) <= 0);
+}
+
+static void wave_memtable_look(struct wave *wave, const struct memtable *memtable, bool active)
+{
+    struct memtable_lookup lookups[WAVE_SIZE];
+    bool asks[WAVE_SIZE];
+    if (is_empty(memtable)) {
+        return;
+    }
+    for (uint32_t i = 0; i < wave->count; i++) {
+        asks[i] = wave_asks(wave, i, memtable, active);
+        if (asks[i]) {
+            memtable_lookup_begin(&lookups[i], memtable, wave->items[i].key);
+        }
+    }
+    for (uint32_t i = 0; i < wave->count; i++) {
+        if (asks[i]) {
+            memtable_lookup_touch(&lookups[i]);
+        }
+    }
+    for (uint32_t i = 0; i < wave->count; i++) {
+        if (asks[i]) {
+            const struct memtable_record *record = NULL;
+            enum status status = memtable_lookup_end(&lookups[i], wave->wait, &record);
+            wave->items[i].status = finding_take(&wave->found[i], status, record);
+        }
+    }
+}
+
+/* Inside the epoch. */
+static void wave_run(struct wave *wave, const struct sources *sources, struct lookup *lookup)
+{
+    for (uint32_t i = 0; i < wave->count; i++) {
+        struct slice key = wave->items[i].key;
+        bool possible = key.size > 0 && key.size <= LSM_KEY_SIZE_MAX;
+        wave->items[i].status = possible ? STATUS_OK : STATUS_NOT_FOUND;
+        wave->found[i] = (struct finding){0};
+        count(&lookup->counters->get_count, lookup->counters_shared);
+    }
+    wave_memtable_look(wave, sources->active, true);
+    for (uint32_t i = sources->frozen_count; i > 0; i--) {
+        wave_memtable_look(wave, sources->frozen[i - 1], false);
+    }
+    for (uint32_t i = 0; i < wave->count; i++) {
+        struct lsm_get_many_item *item = &wave->items[i];
+        lookup->key = item->key;
+        lookup->buffers[0] = &item->scratch;
+        if (item->status == STATUS_OK) {
+            item->status = lookup_end(lookup, sources, &wave->found[i], &item->cell);
+        } else if (item->status == STATUS_WOULD_BLOCK) {
+            count(&lookup->counters->would_block_count, lookup->counters_shared);
+        }
+    }
+}
+
+void lsm_get_many(struct lsm *lsm, struct lsm_get_many_item *items, uint32_t count,
+                  enum lsm_wait wait)
+{
+    ASSERT(lsm != NULL);
+    ASSERT(items != NULL || count == 0);
+    struct buffer second = {0};
+    unsigned slot = epoch_enter(&lsm->epoch);
+    const struct sources *sources = atomic_load(&lsm->sources);
+    struct lookup lookup = {
+        .counters = &lsm->reads[slot],
+        .counters_shared = slot >= EPOCH_SLOT_COUNT,
+        .wait = wait,
+        .buffers = {NULL, &second},
+    };
+    struct wave wave = {.wait = wait};
+    for (uint32_t done = 0; done < count; done += wave.count) {
+        wave.items = items + done;
+        wave.count = count - done < WAVE_SIZE ? count - done : WAVE_SIZE;
+        wave_run(&wave, sources, &lookup);
+    }
+    epoch_leave(&lsm->epoch, slot);
+    buffer_deinit(&second);
 }

@@ -128,6 +128,18 @@ enum lsm_wait { LSM_MAY_BLOCK, LSM_NOWAIT };
 MUST_USE enum status lsm_get(struct lsm *lsm, struct slice key, enum lsm_wait wait,
                              struct buffer *scratch, struct cell *cell);
 
+/* One key of several: what lsm_get takes and gives. */
+struct lsm_get_many_item {
+    struct slice key;
+    struct buffer scratch; /* The caller's, as in lsm_get. */
+    struct cell cell;      /* Set on STATUS_OK; borrows from scratch. */
+    enum status status;
+};
+/* As lsm_get for each of them, in any order, but cheaper: while one waits for memory others go on.
+ */
+void lsm_get_many(struct lsm *lsm, struct lsm_get_many_item *items, uint32_t count,
+                  enum lsm_wait wait);
+
 /* The greatest version accepted for `key` but not yet visible (synced writes in the queue); the
  * zero version if none. What every durable check must also see. */
 struct version lsm_queued_version(struct lsm *lsm, struct slice key);

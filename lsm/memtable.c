@@ -37,6 +37,7 @@
 #define HEAD_SIZE 8u
 #define SKIP_GAIN_MIN 4u /* Heads are made anew when they could begin so many bytes later. */
 #define CACHE_LINE_SIZE 64u
+#define CURSOR_AHEAD 8u /* Records a cursor asks for before it comes to them. */
 
 struct memtable_node {
     _Atomic uint64_t sequence; /* Odd while the writer changes the node. */
@@ -155,14 +156,25 @@ static uint32_t node_child_index(const struct memtable_node *node, const struct 
     return equal != NULL ? index : index - 1;
 }
 
+/* Macros, since gcc drops calls of functions that only prefetch as being without effect. */
+#define LINE_PREFETCH(start, index) \
+    __builtin_prefetch((const uint8_t *)(start) + (size_t)(index)*CACHE_LINE_SIZE)
+
 /* All lines a search or an insert will touch, asked for at once. */
-static inline void node_prefetch(const struct memtable_node *node)
-{
-    const uint8_t *bytes = (const uint8_t *)node;
-    for (size_t at = 0; at < offsetof(struct memtable_node, children); at += CACHE_LINE_SIZE) {
-        __builtin_prefetch(bytes + at);
-    }
-}
+#define NODE_PREFETCH(node)                                                                    \
+    do {                                                                                       \
+        for (size_t line = 0; line < sizeof(struct memtable_node) / CACHE_LINE_SIZE; line++) { \
+            LINE_PREFETCH(node, line);                                                         \
+        }                                                                                      \
+    } while (0)
+
+/* The first lines of a record: for most it is all of it. */
+#define RECORD_PREFETCH(record)   \
+    do {                          \
+        LINE_PREFETCH(record, 0); \
+        LINE_PREFETCH(record, 1); \
+        LINE_PREFETCH(record, 2); \
+    } while (0)
 
 static struct memtable_node *node_create(struct memtable *memtable, bool leaf)
 {
@@ -391,7 +403,7 @@ static enum status leaf_for_insert(struct memtable *memtable, const struct probe
     while (node->leaf == 0) {
         uint32_t index = node_child_index(node, probe);
         struct memtable_node *child = OWN(node->children[index]);
-        node_prefetch(child);
+        NODE_PREFETCH(child);
         if (OWN(child->count) == MEMTABLE_FANOUT) {
             struct fences beside = fences;
             fences_narrow(&beside, node, index);
@@ -631,7 +643,7 @@ static bool leaf_reach(const struct memtable *memtable, const struct look *look,
         }
         const struct memtable_node *child = LOAD(node->children[index]);
         if (child != NULL) {
-            node_prefetch(child);
+            NODE_PREFETCH(child);
         }
         if (!visit_step(visit, child)) {
             return false;
@@ -687,6 +699,58 @@ enum status memtable_get(const struct memtable *memtable, struct slice key, enum
     }
     *record = found;
     return STATUS_OK;
+}
+
+/* In three steps. */
+
+void memtable_lookup_begin(struct memtable_lookup *lookup, const struct memtable *memtable,
+                           struct slice key)
+{
+    ASSERT(lookup != NULL);
+    ASSERT(memtable != NULL);
+    struct look look;
+    struct visit visit;
+    *lookup = (struct memtable_lookup){.memtable = memtable, .key = key};
+    look_begin(&look, memtable, key);
+    if (look.probe.side == SIDE_INSIDE && leaf_reach(memtable, &look, &visit)) {
+        lookup->leaf = visit.node;
+        lookup->sequence = visit.sequence;
+        lookup->prefix_size = look.prefix_size;
+    }
+}
+
+/* The first record whose head is not below: it need not be the one, only likely. */
+void memtable_lookup_touch(const struct memtable_lookup *lookup)
+{
+    if (lookup->leaf == NULL) {
+        return;
+    }
+    uint32_t count = LOAD(lookup->leaf->count);
+    uint64_t head = key_head(lookup->key, LOAD(lookup->leaf->skip));
+    uint32_t index = heads_lower_bound(lookup->leaf, 0, count, head);
+    if (index < count) {
+        RECORD_PREFETCH(LOAD(lookup->leaf->records[index]));
+    }
+}
+
+enum status memtable_lookup_end(const struct memtable_lookup *lookup, enum lsm_wait wait,
+                                const struct memtable_record **record)
+{
+    if (lookup->leaf != NULL) {
+        struct look look = {.probe = {.key = lookup->key, .side = SIDE_INSIDE},
+                            .prefix_size = lookup->prefix_size};
+        struct visit visit = {.node = lookup->leaf, .sequence = lookup->sequence};
+        const struct memtable_record *found = NULL;
+        (void)node_lower_bound(visit.node, 0, &look.probe, &found);
+        if (look_holds(lookup->memtable, &look, &visit)) {
+            if (found == NULL) {
+                return STATUS_NOT_FOUND;
+            }
+            *record = found;
+            return STATUS_OK;
+        }
+    }
+    return memtable_get(lookup->memtable, lookup->key, wait, record);
 }
 
 /* Copies entries [from, count) of the leaf. */
@@ -751,16 +815,33 @@ static bool fill_try(struct memtable_cursor *cursor, struct slice bound, bool af
     return copied && look_holds(cursor->memtable, &look, &visit);
 }
 
+/* Records of neighbouring keys lie anywhere: without this a walk waits for memory at each. */
+#define CURSOR_PREFETCH(cursor, index)                 \
+    do {                                               \
+        if ((index) < (cursor)->record_count) {        \
+            RECORD_PREFETCH((cursor)->records[index]); \
+        }                                              \
+    } while (0)
+
 /* Shows the record the cursor stands on. */
 static enum status cursor_show(struct memtable_cursor *cursor)
 {
     if (cursor->record_index >= cursor->record_count) {
         return STATUS_NOT_FOUND;
     }
+    CURSOR_PREFETCH(cursor, cursor->record_index + CURSOR_AHEAD);
     const struct memtable_record *record = cursor->records[cursor->record_index];
     cursor->base.key = memtable_record_key(record);
     cursor->base.cell = memtable_record_cell(record);
     return STATUS_OK;
+}
+
+static enum status cursor_filled(struct memtable_cursor *cursor)
+{
+    for (uint32_t i = 0; i < CURSOR_AHEAD; i++) {
+        CURSOR_PREFETCH(cursor, i);
+    }
+    return cursor_show(cursor);
 }
 
 /* STATUS_WOULD_BLOCK: the cursor has no records. */
@@ -769,7 +850,7 @@ static enum status cursor_fill(struct memtable_cursor *cursor, struct slice boun
 {
     for (uint32_t i = 0; i < MEMTABLE_TRY_COUNT; i++) {
         if (fill_try(cursor, bound, after)) {
-            return cursor_show(cursor);
+            return cursor_filled(cursor);
         }
     }
     if (wait == LSM_NOWAIT) {
@@ -780,7 +861,7 @@ static enum status cursor_fill(struct memtable_cursor *cursor, struct slice boun
     bool filled = fill_try(cursor, bound, after);
     mutex_unlock(cursor->memtable->writer);
     ASSERT(filled);
-    return cursor_show(cursor);
+    return cursor_filled(cursor);
 }
 
 static struct memtable_cursor *cursor_of(struct cursor *base)

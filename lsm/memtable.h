@@ -90,6 +90,24 @@ MUST_USE enum status memtable_get(const struct memtable *memtable, struct slice 
                                   enum lsm_wait wait, const struct memtable_record **record);
 
 /*
+ * A get in three steps, for those who have several: each step but the last asks for the memory that
+ * the next one touches, so the waits of several gets lie side by side. `key` must stay.
+ */
+struct memtable_lookup {
+    const struct memtable *memtable;
+    struct slice key;
+    const struct memtable_node *leaf; /* NULL: nothing was learned. */
+    uint64_t sequence;                /* Of the leaf, as it was met. */
+    uint32_t prefix_size;
+};
+void memtable_lookup_begin(struct memtable_lookup *lookup, const struct memtable *memtable,
+                           struct slice key);
+void memtable_lookup_touch(const struct memtable_lookup *lookup);
+/* As memtable_get(). */
+MUST_USE enum status memtable_lookup_end(const struct memtable_lookup *lookup, enum lsm_wait wait,
+                                         const struct memtable_record **record);
+
+/*
  * A cursor copies the record pointers of one leaf at a time, so that a writer may go on. Key and
  * cell borrow while the memtable is referenced. What is written behind the cursor is not seen;
  * what is written beyond the copied leaf is.

@@ -176,6 +176,37 @@ static void model_check_get(uint32_t number, uint64_t seed)
     buffer_deinit(&scratch);
 }
 
+/* All keys of a draw at once, some of them twice, and two that cannot be there. */
+static void model_check_get_many(struct prng *prng, uint64_t seed)
+{
+    static struct lsm_get_many_item items[70];
+    static char keys[70][24];
+    uint32_t numbers[70];
+    uint32_t count = (uint32_t)prng_below(prng, 69);
+    for (uint32_t i = 0; i < count; i++) {
+        numbers[i] = (uint32_t)prng_below(prng, MODEL_KEY_COUNT);
+        items[i].key = model_key(numbers[i], keys[i]);
+    }
+    items[count].key = slice_make(NULL, 0);
+    items[count + 1].key = slice_text("no such key");
+    lsm_get_many(fixture.lsm, items, count + 2, LSM_MAY_BLOCK);
+    for (uint32_t i = 0; i < count; i++) {
+        enum status expected = model[numbers[i]].any ? STATUS_OK : STATUS_NOT_FOUND;
+        cr_assert_eq(items[i].status, expected, "seed %d key %u", (int)seed, numbers[i]);
+        if (expected == STATUS_OK) {
+            model_check_cell(numbers[i], &items[i].cell, seed);
+        }
+    }
+    cr_assert_eq(items[count].status, STATUS_NOT_FOUND);
+    cr_assert_eq(items[count + 1].status, STATUS_NOT_FOUND);
+    for (uint32_t i = 0; i < count + 2; i++) { /* A scratch used again serves the next round. */
+        if (prng_chance(prng, 1, 4)) {
+            buffer_deinit(&items[i].scratch);
+            items[i].scratch = (struct buffer){0};
+        }
+    }
+}
+
 /* A walk between two drawn bounds shows exactly what the model holds there. */
 static void model_check_walk(struct prng *prng, uint64_t seed)
 {
@@ -267,6 +298,8 @@ Test(lsm, agrees_with_a_plain_map_over_flushes_merges_and_reopens)
             uint64_t kind = prng_below(&prng, 100);
             if (kind < 60) {
                 model_write(&prng, &clock);
+            } else if (kind < 68) {
+                model_check_get_many(&prng, seed);
             } else if (kind < 90) {
                 model_check_get((uint32_t)prng_below(&prng, MODEL_KEY_COUNT), seed);
             } else if (kind < 95) {

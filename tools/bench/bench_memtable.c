@@ -72,6 +72,29 @@ static void get_all(struct bench *bench, uint64_t stride)
     }
 }
 
+#define WAVE_SIZE 16u
+
+static void get_all_in_waves(struct bench *bench, uint64_t stride)
+{
+    for (uint32_t i = 0; i + WAVE_SIZE <= bench->count; i += WAVE_SIZE) {
+        uint8_t keys[WAVE_SIZE][KEY_SIZE];
+        struct memtable_lookup lookups[WAVE_SIZE];
+        for (uint32_t j = 0; j < WAVE_SIZE; j++) {
+            key_make(bench->numbers[((i + j) * stride) % bench->count], keys[j]);
+            memtable_lookup_begin(&lookups[j], bench->memtable, slice_make(keys[j], KEY_SIZE));
+        }
+        for (uint32_t j = 0; j < WAVE_SIZE; j++) {
+            memtable_lookup_touch(&lookups[j]);
+        }
+        for (uint32_t j = 0; j < WAVE_SIZE; j++) {
+            const struct memtable_record *record = NULL;
+            enum status status = memtable_lookup_end(&lookups[j], LSM_NOWAIT, &record);
+            ASSERT(status == STATUS_OK);
+            ASSERT(record->key_size == KEY_SIZE);
+        }
+    }
+}
+
 static void report(const struct bench *bench, const char *what, double begun_ns)
 {
     (void)printf("%-22s %8.3f us\n", what, (cpu_ns() - begun_ns) / 1e3 / bench->count);
@@ -92,6 +115,9 @@ static void fill(struct bench *bench, bool random)
     begun_ns = cpu_ns();
     get_all(bench, 7919);
     report(bench, random ? "get random" : "get of ascending", begun_ns);
+    begun_ns = cpu_ns();
+    get_all_in_waves(bench, 7919);
+    report(bench, random ? "16 gets at once, each" : "16 of ascending, each", begun_ns);
     begun_ns = cpu_ns();
     write_all(bench);
     report(bench, random ? "replace random" : "replace ascending", begun_ns);
