@@ -54,7 +54,7 @@ static void usage(FILE *to)
         "  --rounds N         times that each workload is run; figures are medians (1)\n"
         "  --seconds N        of synced writes, and of gets beside writes (3)\n"
         "  --rate N           paced writes a second (20000)\n"
-        "  --depth N          writes that Ringkv has outstanding when they are not synced (64)\n"
+        "  --depth N          records that Ringkv has outstanding when they are not synced (64)\n"
         "  --only NAMES       workloads whose names begin so, with commas between\n"
         "  --engines NAMES    opponents, likewise (ringkv always runs; \"none\": it alone)\n"
         "  --seed N           (1)\n"

@@ -22,6 +22,7 @@
 /* What indexes and filters take for each key; the opponents hold theirs outside their cache. */
 #define ASIDE_BYTES_PER_KEY 2.5
 #define TICK_NS 1000000
+#define WRITES_OUTSTANDING_MIN 4
 
 struct ringkv {
     struct engine base;
@@ -242,11 +243,19 @@ static void ticker_stop(struct ticker *ticker)
     }
 }
 
+/* Writes outstanding for each writer: of large ones, a few are as good as many. */
+static uint32_t load_depth(const struct load *load)
+{
+    uint32_t depth = load->depth / load->batch;
+    uint32_t least = load->depth < WRITES_OUTSTANDING_MIN ? load->depth : WRITES_OUTSTANDING_MIN;
+    return depth < least ? least : depth;
+}
+
 static void ringkv_load(struct engine *engine, struct load *load)
 {
     struct ringkv *ringkv = ringkv_of(engine);
     ASSERT(load->batch > 0 && load->batch <= LOAD_BATCH_MAX);
-    uint32_t count = load->sync ? load->writers : load->writers * load->depth;
+    uint32_t count = load->sync ? load->writers : load->writers * load_depth(load);
     ASSERT(count > 0 && count <= LOAD_WRITERS_MAX);
     struct slot *slots = memory_allocate_zeroed(count, sizeof(*slots));
     ASSERT(slots != NULL);
