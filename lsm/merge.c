@@ -22,27 +22,31 @@ static struct merge *merge_of(struct cursor *cursor)
     return container_of(cursor, struct merge, base);
 }
 
-/* For a source that stands on an entry, or is distant. */
-static inline struct merge_entry entry_make(const struct merge *merge, uint32_t source)
+/* The first 16 bytes of a shorter key, filled with zeros. */
+static void entry_fill_short(struct merge_entry *entry, struct slice key)
 {
-    struct slice key = merge->sources[source]->key;
-    struct merge_entry entry = {.key = key, .source = source};
+    uint8_t bytes[16] = {0};
+    if (key.size > 0) {
+        memcpy(bytes, key.data, key.size);
+    }
+    entry->high = codec_load_be64(bytes);
+    entry->low = codec_load_be64(bytes + 8);
+}
+
+/* Where the entry's source stands now. */
+static inline void entry_fill(const struct merge *merge, struct merge_entry *entry)
+{
+    struct slice key = merge->sources[entry->source]->key;
     if (key.size >= 16) {
-        entry.high = codec_load_be64(key.data);
-        entry.low = codec_load_be64(key.data + 8);
+        entry->high = codec_load_be64(key.data);
+        entry->low = codec_load_be64(key.data + 8);
     } else {
-        uint8_t bytes[16] = {0};
-        if (key.size > 0) {
-            memcpy(bytes, key.data, key.size);
-        }
-        entry.high = codec_load_be64(bytes);
-        entry.low = codec_load_be64(bytes + 8);
+        entry_fill_short(entry, key);
     }
-    if (merge->reverse) {
-        entry.high = ~entry.high;
-        entry.low = ~entry.low;
-    }
-    return entry;
+    entry->high ^= merge->flip;
+    entry->low ^= merge->flip;
+    entry->key = key;
+    entry->distant = false;
 }
 
 static int entry_order_by_key(const struct merge *merge, const struct merge_entry *a,
@@ -176,7 +180,8 @@ static enum status first_arrive(struct merge *merge, enum lsm_wait wait)
     uint32_t source = merge->heap[0].source;
     enum status status = source_step(merge, source, wait);
     if (status == STATUS_OK) {
-        struct merge_entry entry = entry_make(merge, source);
+        struct merge_entry entry = {.source = source};
+        entry_fill(merge, &entry);
         heap_sink(merge, &entry);
         return STATUS_OK;
     }
@@ -225,24 +230,19 @@ static enum status current_gather(struct merge *merge, enum lsm_wait wait)
 }
 
 /*
- * The last of `current` has moved on, to `entry`. True: the key shown next is known. One source
- * running ahead of the others leaves the heap alone; otherwise two change places at the cost of
- * one.
+ * All sources have moved; the last that did, alone in `current`, belongs behind the first of the
+ * heap. The two change places at the cost of one move in the heap.
  */
-static inline bool current_replace(struct merge *merge, const struct merge_entry *entry)
+static void current_exchange(struct merge *merge)
 {
-    int order = merge->heap_count == 0 ? -1 : entry_order(merge, entry, &merge->heap[0]);
-    if (order <= 0) {
-        merge->current[0] = *entry;
-    } else if (merge->heap[0].distant) {
-        heap_push(merge, entry);
-        return false;
+    struct merge_entry entry = merge->current[0];
+    if (merge->heap[0].distant) {
+        merge->current_count = 0;
+        heap_push(merge, &entry);
     } else {
         merge->current[0] = merge->heap[0];
-        heap_sink(merge, entry);
+        heap_sink(merge, &entry);
     }
-    merge->current_count = 1;
-    return order < 0;
 }
 
 static enum status merge_step(struct merge *merge, enum lsm_wait wait)
@@ -251,28 +251,34 @@ static enum status merge_step(struct merge *merge, enum lsm_wait wait)
     if (merge->state != STATUS_OK && merge->state != STATUS_WOULD_BLOCK) {
         return merge->state;
     }
-    while (merge->current_count > 0) {
-        uint32_t source = merge->current[merge->current_count - 1].source;
-        enum status status = source_step(merge, source, wait);
-        if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+    bool exchanged = false;
+    while (merge->current_count > 0 && !exchanged) {
+        struct merge_entry *entry = &merge->current[merge->current_count - 1];
+        enum status status = source_step(merge, entry->source, wait);
+        if (status == STATUS_NOT_FOUND) {
+            merge->current_count--;
+            continue;
+        }
+        if (status != STATUS_OK) {
             merge->state = status;
             return status;
         }
-        merge->current_count--;
-        if (status == STATUS_NOT_FOUND) {
+        entry_fill(merge, entry);
+        if (merge->current_count > 1) {
+            merge->current_count--;
+            heap_push(merge, entry);
             continue;
         }
-        struct merge_entry entry = entry_make(merge, source);
-        if (merge->current_count > 0) {
-            heap_push(merge, &entry);
-            continue;
-        }
-        if (current_replace(merge, &entry)) {
+        int order = merge->heap_count == 0 ? -1 : entry_order(merge, entry, &merge->heap[0]);
+        if (order < 0) { /* The common case: it runs ahead of the others. */
             current_show(merge);
             merge->state = STATUS_OK;
             return STATUS_OK;
         }
-        break;
+        if (order > 0) {
+            current_exchange(merge);
+        }
+        exchanged = true;
     }
     merge->state = current_gather(merge, wait);
     return merge->state;
@@ -296,6 +302,7 @@ static enum status merge_seek_all(struct merge *merge, struct slice bound, bool 
                                   enum lsm_wait wait)
 {
     merge->reverse = reverse;
+    merge->flip = reverse ? UINT64_MAX : 0;
     merge->heap_count = 0;
     merge->current_count = 0;
     merge->state = STATUS_NOT_FOUND; /* A seek that fails is asked again as a whole. */
@@ -308,7 +315,8 @@ static enum status merge_seek_all(struct merge *merge, struct slice bound, bool 
                              : cursor_seek(source, bound, wait);
         }
         if (status == STATUS_OK) {
-            struct merge_entry entry = entry_make(merge, i);
+            struct merge_entry entry = {.source = i};
+            entry_fill(merge, &entry);
             entry.distant = distant;
             heap_push(merge, &entry);
         } else if (status != STATUS_NOT_FOUND) {

@@ -41,6 +41,7 @@ struct merge {
     uint32_t current_count;
     enum status state; /* What the last move said. */
     bool reverse;
+    uint64_t flip;             /* All ones in reverse: turns the order of numbers round. */
     struct merge_entry *owned; /* To free: NULL if the memory is the caller's. */
 };
 

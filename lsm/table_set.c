@@ -519,6 +519,9 @@ static enum status run_cursor_next(struct cursor *base, enum lsm_wait wait)
     enum status status = STATUS_OK;
     if (!cursor->entering) {
         status = cursor_next(&cursor->table.base, wait);
+        if (status == STATUS_OK && cursor->run->clips[cursor->table_index].upper.size == 0) {
+            return cursor_show(cursor);
+        }
     } else {
         struct slice lower = cursor->run->clips[cursor->table_index].lower;
         status = cursor_seek(&cursor->table.base, lower, wait);
