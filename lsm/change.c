@@ -150,6 +150,18 @@ static void changes_run(struct env_job *job)
     buffer_deinit(&edit);
 }
 
+/* What is added may live; and what is taken away may have hidden what was written since. */
+static void gaps_cut_for_change_locked(struct lsm *lsm, const struct change *change)
+{
+    if (change->takes) {
+        gaps_cut_range(&lsm->gaps, change->stretch.lower, change->stretch.upper);
+    }
+    for (uint32_t i = 0; i < change->added_count; i++) {
+        const struct table_properties *properties = &change->added[i].table->properties;
+        gaps_cut_span(&lsm->gaps, properties->key_min, properties->key_max);
+    }
+}
+
 static enum status change_install_locked(struct lsm *lsm, const struct change *change)
 {
     ASSERT(change != NULL);
@@ -159,10 +171,7 @@ static enum status change_install_locked(struct lsm *lsm, const struct change *c
     if (change->takes) {
         status = compaction_note_taken_locked(lsm, &change->stretch);
     }
-    for (uint32_t i = 0; status == STATUS_OK && i < change->added_count; i++) {
-        /* What may live again is no gap. (To the end: a few gaps more are forgotten.) */
-        gaps_cut_range(&lsm->gaps, change->added[i].table->properties.key_min, slice_make(NULL, 0));
-    }
+    gaps_cut_for_change_locked(lsm, change);
     return status == STATUS_OK ? sources_change_locked(lsm, &in_set, false) : status;
 }
 

@@ -171,17 +171,17 @@ void gaps_cut_range(struct gaps *gaps, struct slice lower, struct slice upper)
     mutex_unlock(&gaps->mutex);
 }
 
-void gaps_cut_key(struct gaps *gaps, struct slice key)
+void gaps_cut_span(struct gaps *gaps, struct slice first, struct slice last)
 {
-    static const uint8_t zero = 0; /* The least key above `key` is `key` and a zero byte. */
+    static const uint8_t zero = 0; /* The least key above `last` is `last` and a zero byte. */
     mutex_lock(&gaps->mutex);
     buffer_clear(&gaps->upper);
-    buffer_append_slice(&gaps->upper, key);
+    buffer_append_slice(&gaps->upper, last);
     buffer_append(&gaps->upper, &zero, 1);
     /* Without memory for the bound, all above goes. */
     bool bounded = buffer_status(&gaps->upper) == STATUS_OK;
     gaps->upper.failed = false;
-    cut(gaps, key, bounded ? buffer_slice(&gaps->upper) : slice_make(NULL, 0));
+    cut(gaps, first, bounded ? buffer_slice(&gaps->upper) : slice_make(NULL, 0));
     mutex_unlock(&gaps->mutex);
 }
 

@@ -7,9 +7,9 @@
  * Invariants:
  *  (1) While a gap is here, no key in it has a visible cell that lives: each is a tombstone, or
  *      expired at the gap's `dead_ms`, or absent. (A tombstone that is forgotten changes nothing.)
- *  (2) So whatever may live is cut out of all gaps *before* it becomes visible: gaps_cut() by every
- *      merge into a memtable, gaps_cut_range() by what publishes tables with new cells. A delete
- *      needs no cut: it leaves dead what is dead.
+ *  (2) So whatever may live is cut out of all gaps *before* it becomes visible: by every merge into
+ *      a memtable, by what publishes tables with new cells, and by what takes cells away that may
+ *      have hidden others. A delete needs no cut: it leaves dead what is dead.
  *  (3) A gap is learnt under a *watch*, which is cut like a gap from its start on. What was read
  *      dead after the watch began, and was not cut since, is dead now. A watch begins under the
  *      write lock, with the sources that are current there: so no write is half-way visible, and
@@ -69,11 +69,12 @@ void gaps_deinit(struct gaps *gaps);
 
 /* See (2). Under the write lock. */
 void gaps_cut_range(struct gaps *gaps, struct slice lower, struct slice upper);
-void gaps_cut_key(struct gaps *gaps, struct slice key);
+/* The same for [first, last]. */
+void gaps_cut_span(struct gaps *gaps, struct slice first, struct slice last);
 static inline void gaps_cut(struct gaps *gaps, struct slice key)
 {
     if (atomic_load_explicit(&gaps->count, memory_order_relaxed) != 0) {
-        gaps_cut_key(gaps, key);
+        gaps_cut_span(gaps, key, key);
     }
 }
 

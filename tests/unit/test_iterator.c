@@ -200,6 +200,47 @@ Test(iterator, cells_that_no_newer_sources_show_are_not_learnt_as_dead)
     cr_assert_eq(walk_count(&options, &calls), 1);
 }
 
+struct excise_waiting {
+    struct lsm_excise excise;
+    bool answered;
+};
+
+static void excise_finished(struct lsm_excise *excise, enum status status)
+{
+    cr_assert_eq(status, STATUS_OK);
+    container_of(excise, struct excise_waiting, excise)->answered = true;
+}
+
+Test(iterator, what_an_excise_uncovers_is_in_no_gap)
+{
+    /* The value is written after the excise was asked for, so it stays; until the excise is done
+     * the delete, which is newer, hides it, and is then taken away. */
+    clock_now = 1000;
+    stretch_write(0, 5000, true, 0, LSM_BUFFERED);
+    cr_assert_eq(fixture_flush(&fixture), STATUS_OK);
+    struct excise_waiting waiting = {.excise.done = excise_finished};
+    cr_assert_eq(lsm_excise(fixture.lsm, &waiting.excise), STATUS_OK);
+    char text[KEY_SIZE + 1];
+    struct lsm_record record = fixture_record("", 1, "old");
+    record.key = key_make(2000, text);
+    struct lsm_fixture_write write = {.write = {.records = &record,
+                                                .record_count = 1,
+                                                .durability = LSM_BUFFERED,
+                                                .done = fixture_write_done}};
+    cr_assert_eq(lsm_write(fixture.lsm, &write.write), STATUS_OK);
+    struct lsm_iterator_options options = {.skip_dead = true};
+    uint32_t calls = 0;
+    cr_assert_eq(walk_count(&options, &calls), 0);
+    struct lsm_stats stats;
+    lsm_stats(fixture.lsm, &stats);
+    cr_assert_eq(stats.gap_count, 1);
+    fixture_run_until(&fixture, &waiting.answered);
+    fixture_run_until(&fixture, &write.answered);
+    char inside[KEY_SIZE + 1];
+    options.lower = key_make(1000, inside);
+    cr_assert_eq(walk_count(&options, &calls), 1);
+}
+
 /* One walk under test. */
 struct walk {
     struct lsm_iterator *iterator;
