@@ -354,7 +354,8 @@ static uint64_t spare_take(struct lsm *lsm, uint64_t capacity)
 void commit_segment_dead(struct lsm *lsm, struct wal_segment *segment)
 {
     uint64_t id = segment->id;
-    bool fits = segment->capacity == lsm->options.wal_segment_size;
+    /* One with an open file was not closed by a sync that worked. */
+    bool fits = segment->file == NULL && segment->capacity == lsm->options.wal_segment_size;
     wal_segment_destroy(segment);
     mutex_lock(&lsm->mutex);
     fits = fits && lsm->spare_count < WAL_SPARE_COUNT_MAX;

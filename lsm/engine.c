@@ -3,7 +3,7 @@
  *
  *   OPEN --> STOPPING --> STOPPED        (lsm_stop; what runs ends, nothing new starts)
  *     |         |
- *     +---------+--> FAILED              (the log failed; reads still served)
+ *     +---------+--> FAILED --> OPEN     (the log failed; reads still served; lsm_resume)
  *
  * Invariants:
  *  (1) After a failure or a stop no flush or merge is started; the log goes on only to answer.
@@ -135,8 +135,9 @@ static bool is_quiet_locked(struct lsm *lsm)
     bool quiet = !lsm->cleanup_running;
     mutex_unlock(&lsm->cleanup_mutex);
     return quiet && commit_is_quiet_locked(lsm) && list_empty(&lsm->lost_writes) &&
-           !lsm->space.running && !lsm->flush.running && !lsm->compaction.running &&
-           !lsm->changes.running && list_empty(&lsm->changes.queue) && lsm->guest_job_count == 0;
+           lsm->resume.request == NULL && !lsm->space.running && !lsm->flush.running &&
+           !lsm->compaction.running && !lsm->changes.running && list_empty(&lsm->changes.queue) &&
+           lsm->guest_job_count == 0;
 }
 
 /* Whether a request can be answered, and with what. */
@@ -173,7 +174,7 @@ static bool changes_end_is_near_locked(const struct lsm *lsm)
 
 static bool notice_due_locked(struct lsm *lsm)
 {
-    return (lsm->failed && !lsm->failure_told) || !lsm->retry_told ||
+    return (lsm->failed && !lsm->failure_told) || !lsm->retry_told || lsm->resume.ended ||
            !list_empty(&lsm->lost_writes) ||
            requests_due_locked(lsm, &lsm->flush_requests, lsm->flushed_total) ||
            requests_due_locked(lsm, &lsm->compact_requests, lsm->compacted_total) ||
@@ -188,9 +189,12 @@ void engine_pump_locked(struct lsm *lsm)
     commit_pump_locked(lsm);
     budget_set(&lsm->budget, BUDGET_LOG, lsm->wal.queue_size);
     sources_account_locked(lsm);
-    if (!lsm->failed && !lsm->stopping) {
+    resume_pump_locked(lsm);
+    if (!lsm->stopping && (!lsm->failed || resume_flushes_locked(lsm))) {
         flush_pump_locked(lsm);
         compaction_pump_locked(lsm);
+    }
+    if (!lsm->failed && !lsm->stopping) {
         changes_pump_locked(lsm);
         space_pump_locked(lsm);
     }
@@ -260,6 +264,7 @@ static void notify_done(struct env_job *job, enum status status)
         space_tell_locked(lsm);
     }
     lost_writes_tell_locked(lsm);
+    resume_tell_locked(lsm);
     requests_tell_locked(lsm, &lsm->flush_requests, &lsm->flushed_total);
     requests_tell_locked(lsm, &lsm->compact_requests, &lsm->compacted_total);
     if (changes_end_is_near_locked(lsm)) {
@@ -294,6 +299,7 @@ void engine_init_jobs(struct lsm *lsm)
     list_init(&lsm->compact_requests);
     commit_init(lsm);
     space_init(lsm);
+    resume_init(lsm);
     flush_init(lsm);
     compaction_init(lsm);
     changes_init(lsm);

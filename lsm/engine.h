@@ -32,6 +32,7 @@
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
 #include "lsm/purge.h"
+#include "lsm/resume.h"
 #include "lsm/space.h"
 #include "lsm/table_set.h"
 #include "lsm/wal.h"
@@ -142,6 +143,7 @@ struct lsm {
     uint64_t compacted_total; /* Of those, how many are in the bottom. */
 
     struct space space;
+    struct resume resume;
     struct engine_retry retries[ENGINE_WORK_COUNT];
     struct env_timer retry_timer; /* Pumps when the first rest is over. */
     bool retry_told;              /* The loop knows of the latest failure. */

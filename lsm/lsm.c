@@ -117,6 +117,10 @@ static void leftovers_tell(struct lsm *lsm)
         write->done(write, lsm->failed ? STATUS_INDETERMINATE : STATUS_CANCELLED);
     }
     changes_cancel(lsm);
+    if (lsm->resume.request != NULL) {
+        lsm->resume.request->done(lsm->resume.request, STATUS_CANCELLED);
+        lsm->resume.request = NULL;
+    }
     ingests_abandon(lsm);
     while ((node = list_take_first(&lsm->flush_requests)) != NULL ||
            (node = list_take_first(&lsm->compact_requests)) != NULL) {

@@ -10,10 +10,10 @@
  *      of the log; a write of durability NONE is not logged and lost unless flushed in time.
  *  (3) A batch is atomic over a crash, not in visibility. Iterators are no snapshots.
  *  (4) After a failed write or sync of the log, unsynced commits fail as STATUS_INDETERMINATE and
- *      the engine takes no more writes (STATUS_READ_ONLY); what is visible stays readable. Failures
- *      of other work are tried again until they pass. On a full disk batches of deletes only are
- *      still taken, others refused with STATUS_NO_SPACE until there is space again; deletes make
- * it. (5) Reads and lsm_write may come from any thread. Completions run on the env's loop, never
+ *      the engine takes no more writes (STATUS_READ_ONLY) until lsm_resume(); what is visible stays
+ *      readable. Failures of other work are tried again until they pass. On a full disk batches of
+ *      deletes only are taken, others refused with STATUS_NO_SPACE until there is space again.
+ *  (5) Reads and lsm_write may come from any thread. Completions run on the env's loop, never
  *      inside the call. Nothing in lsm_write, lsm_get and iterators with LSM_NOWAIT waits for a
  *      disk or for another thread's I/O.
  *  (6) Keys are 1 to LSM_KEY_SIZE_MAX bytes, ordered bytewise.
@@ -288,6 +288,14 @@ struct lsm_checkpoint {
 };
 /* STATUS_READ_ONLY, STATUS_CLOSED, STATUS_NO_MEMORY: `done` is not called. */
 MUST_USE enum status lsm_checkpoint(struct lsm *lsm, struct lsm_checkpoint *checkpoint);
+
+/*
+ * Ends STATUS_READ_ONLY: what is visible goes into tables, and the log begins anew. What was told
+ * INDETERMINATE and is not visible stays away for good. `done`: STATUS_OK: writes are taken again
+ * (also if they were before); STATUS_IO, STATUS_NO_SPACE, STATUS_NO_MEMORY, ...: it still does not
+ * work, and may be tried again. STATUS_OVERLOADED: one is under way. STATUS_CLOSED.
+ */
+MUST_USE enum status lsm_resume(struct lsm *lsm, struct lsm_request *request);
 
 /* Counters since open, and what is there now. */
 struct lsm_stats {

@@ -269,6 +269,30 @@ void wal_segment_add(struct wal *wal, struct wal_segment *segment)
     wal->used_offset = segment->end_offset;
 }
 
+static void list_move_all(struct list_node *to, struct list_node *from)
+{
+    struct list_node *node = NULL;
+    while ((node = list_take_first(from)) != NULL) {
+        list_append(to, node);
+    }
+}
+
+void wal_restart(struct wal *wal, struct wal_segment *segment, struct list_node *dead)
+{
+    ASSERT(wal->in_flight == NULL);
+    ASSERT(list_empty(&wal->filling));
+    list_move_all(dead, &wal->segments);
+    if (wal->ready != NULL) {
+        list_append(dead, &wal->ready->node);
+        wal->ready = NULL;
+    }
+    wal->failed = false;
+    wal->written_position = wal->position;
+    wal->synced_position = wal->position;
+    wal->watermark = wal->position;
+    wal_segment_add(wal, segment);
+}
+
 /* A fresh group at the end of those that fill. */
 static struct wal_group *group_add(struct wal *wal)
 {
@@ -600,14 +624,6 @@ void wal_group_retire(struct wal *wal, struct wal_group *group)
     }
     list_append(&wal->free_groups, &group->node);
     wal->free_group_count++;
-}
-
-static void list_move_all(struct list_node *to, struct list_node *from)
-{
-    struct list_node *node = NULL;
-    while ((node = list_take_first(from)) != NULL) {
-        list_append(to, node);
-    }
 }
 
 void wal_take_writes(struct wal *wal, struct list_node *writes)

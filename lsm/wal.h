@@ -148,6 +148,9 @@ MUST_USE enum status wal_init(struct wal *wal, struct env *env, uint64_t segment
 /* Closes all files. Nothing may be in flight, and no write be left: see wal_take_writes(). */
 void wal_deinit(struct wal *wal);
 void wal_segment_add(struct wal *wal, struct wal_segment *segment);
+/* After a failure: the log goes on at its position in `segment`. All others go to `dead`. Nothing
+ * may be in flight or fill. */
+void wal_restart(struct wal *wal, struct wal_segment *segment, struct list_node *dead);
 
 /* Copies the batch; `size` as wal_batch_size() said. STATUS_NO_MEMORY. */
 MUST_USE enum status wal_append(struct wal *wal, struct lsm_write *write, uint64_t size);

@@ -261,3 +261,126 @@ Test(fault, an_engine_opens_on_a_full_disk)
     cr_assert_eq(sim_write("small", 1, 50), STATUS_OK);
     keys_check("in the end");
 }
+
+/* The log fails; what is under way is told INDETERMINATE. */
+static void log_break(bool sync)
+{
+    cr_assert_eq(sim_write("before", 100, 50), STATUS_OK);
+    sim_faults()->write_error_ppm = sync ? 0 : 1000000;
+    sim_faults()->sync_error_ppm = sync ? 1000000 : 0;
+    cr_assert_eq(sim_put("buffered", 100, LSM_BUFFERED), STATUS_OK);
+    cr_assert_eq(sim_write("lost", 100, 200), STATUS_INDETERMINATE);
+    cr_assert(sim_stats().read_only);
+    cr_assert_eq(sim_put("later", 100, LSM_SYNCED), STATUS_READ_ONLY);
+}
+
+static void faults_end(void)
+{
+    sim_faults()->write_error_ppm = 0;
+    sim_faults()->sync_error_ppm = 0;
+}
+
+static void expect_resumed(const char *when)
+{
+    cr_assert_eq(sim_get("before"), STATUS_OK, "%s", when);
+    cr_assert_eq(sim_get("buffered"), STATUS_OK, "%s: it was visible", when);
+    cr_assert_eq(sim_get("lost"), STATUS_NOT_FOUND, "%s: it was not, and never is", when);
+}
+
+static void resume_and_check(bool sync)
+{
+    log_break(sync);
+    cr_assert_neq(sim_ask(lsm_resume, 1000), STATUS_OK);
+    cr_assert(sim_stats().read_only, "the disk still fails");
+    faults_end();
+    cr_assert_eq(sim_ask(lsm_resume, 1000), STATUS_OK);
+    cr_assert(!sim_stats().read_only);
+    expect_resumed("resumed");
+    cr_assert_eq(sim_write("after", 100, 50), STATUS_OK);
+    keys_write(1); /* Over several segments and memtables. */
+    sim_power_cut();
+    sim_start();
+    cr_assert_eq(sim.open_status, STATUS_OK);
+    expect_resumed("after the power cut");
+    cr_assert_eq(sim_get("after"), STATUS_OK);
+    keys_check("after the power cut");
+    cr_assert_eq(sim.told_count, 1);
+}
+
+Test(fault, writing_resumes_after_a_failed_sync)
+{
+    resume_and_check(true);
+}
+
+Test(fault, writing_resumes_after_a_failed_write)
+{
+    resume_and_check(false);
+}
+
+Test(fault, a_resume_of_what_works_says_so)
+{
+    cr_assert_eq(sim_ask(lsm_resume, 1000), STATUS_OK);
+    cr_assert_eq(sim_write("a", 100, 50), STATUS_OK);
+}
+
+/* The power goes at each operation of a resume; then the old log is found, or the new one. */
+Test(fault, a_crash_within_a_resume_loses_nothing)
+{
+    for (uint64_t operation = 0; operation < 60; operation++) {
+        sim_deinit();
+        sim_init();
+        log_break(operation % 2 == 0);
+        faults_end();
+        world_node_crash_in_job(sim.node, WORLD_CRASH_POWER, operation);
+        struct sim_ask call = {.ask = lsm_resume};
+        world_node_call(sim.node, sim_ask_call, &call);
+        cr_assert_eq(call.status, STATUS_OK);
+        sim_pass(1000);
+        bool ended = world_node_alive(sim.node);
+        if (ended) {
+            cr_assert(sim.request_answered);
+            cr_assert_eq(sim.request_status, STATUS_OK);
+            sim_power_cut();
+        }
+        sim_start();
+        cr_assert_eq(sim.open_status, STATUS_OK, "operation %u: %s", (unsigned)operation,
+                     status_name(sim.open_status));
+        cr_assert_eq(sim_get("before"), STATUS_OK);
+        if (ended) {
+            expect_resumed("resumed, and the power gone");
+            return;
+        }
+        cr_assert_eq(sim_write("after", 100, 50), STATUS_OK);
+    }
+    cr_assert_fail("a resume never ended");
+}
+
+/* Every call on the log fails once; whoever was told INDETERMINATE writes again. */
+Test(fault, any_failed_call_on_the_log_is_made_good_by_a_resume)
+{
+    uint32_t resumed = 0;
+    for (uint64_t n = 1; n < 400; n++) {
+        sim_faults()->error_path_part = ".spare"; /* As segments are called when opened. */
+        sim_faults()->error_countdown = n;
+        for (uint32_t i = 0; i < KEY_COUNT; i++) {
+            enum status status = sim_write(key_name(i), i % 2 == 0 ? 3000 : SIM_DELETE, 300);
+            if (status != STATUS_OK) {
+                /* READ_ONLY: it was an idle log's watermark. */
+                cr_assert(status == STATUS_INDETERMINATE || status == STATUS_READ_ONLY, "n %u: %s",
+                          (unsigned)n, status_name(status));
+                cr_assert_eq(sim_ask(lsm_resume, 1000), STATUS_OK);
+                resumed++;
+                i--; /* Once more. */
+            }
+        }
+        bool reached = sim_faults()->error_countdown == 0;
+        sim_faults()->error_countdown = 0;
+        power_cut_and_check("log");
+        if (!reached) {
+            cr_assert_gt(resumed, 20);
+            return;
+        }
+        sim.write_count = 0;
+    }
+    cr_assert_fail("never done");
+}

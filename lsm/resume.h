@@ -1,0 +1,39 @@
+/*
+ * lsm/resume.h -- from READ_ONLY back to OPEN, without closing.
+ *
+ *   WAITING --> FLUSHING --> RESTARTING     (any failure ends it, and the engine stays READ_ONLY)
+ *
+ * Why a new log: after a failed write or sync nobody knows what the segment holds, and to sync it
+ * once more proves nothing. So all that is visible goes into tables, and the log begins anew in a
+ * new segment, at the position it had reached.
+ */
+#ifndef LSM_RESUME_H
+#define LSM_RESUME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/env.h"
+#include "base/status.h"
+
+enum resume_phase { RESUME_WAITING, RESUME_FLUSHING, RESUME_RESTARTING };
+
+struct resume {
+    struct lsm_request *request; /* NULL: none is under way. */
+    enum resume_phase phase;
+    uint64_t goal; /* flushed_total, once all that was visible is in tables. */
+    struct env_job job;
+    bool running;
+    enum status status;
+    bool ended; /* The request is to be told `status`. */
+};
+
+struct lsm;
+void resume_init(struct lsm *lsm);
+void resume_pump_locked(struct lsm *lsm);
+/* Flushes and merges go on although the engine is READ_ONLY. */
+bool resume_flushes_locked(const struct lsm *lsm);
+/* On the loop; the lock is held on entry and exit. */
+void resume_tell_locked(struct lsm *lsm);
+
+#endif
