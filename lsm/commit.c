@@ -29,19 +29,28 @@
 #define SEGMENT_AHEAD_SHARE 8u
 /* The lane goes on by itself with a group this much larger than the one it writes. */
 #define CROWD_FACTOR 2u
+/* So many keys of a batch are looked for in the memtable before they are merged. */
+#define LOCATE_AHEAD 8u
 
-enum status commit_merge_locked(struct lsm *lsm, struct slice key, struct slice encoded_cell)
+static enum status merge_at_locked(struct lsm *lsm, const struct memtable_place *place,
+                                   struct slice key, struct slice encoded_cell)
 {
     uint64_t dead_ms = 0;
     if (!cell_peek_dead(encoded_cell, 0, &dead_ms)) {
         gaps_cut(&lsm->gaps, key); /* Before it is visible. */
     }
-    enum status status = memtable_merge(lsm->sources->active, key, encoded_cell);
+    enum status status = memtable_merge_at(lsm->sources->active, place, key, encoded_cell);
     if (status == STATUS_OK && lsm->sources->active->version_max.time != 0 &&
         version_compare(lsm->sources->active->version_max, lsm->stats.version_max) > 0) {
         lsm->stats.version_max = lsm->sources->active->version_max;
     }
     return status;
+}
+
+enum status commit_merge_locked(struct lsm *lsm, struct slice key, struct slice encoded_cell)
+{
+    struct memtable_place nowhere = {.leaf = NULL};
+    return merge_at_locked(lsm, &nowhere, key, encoded_cell);
 }
 
 static bool memtable_is_full(const struct lsm *lsm)
@@ -85,8 +94,31 @@ static enum status records_merge_locked(struct lsm *lsm, const struct lsm_write 
     return STATUS_OK;
 }
 
+/* Keys of a write, looked for ahead: the memory that merges touch arrives while others are done. */
+struct places {
+    struct memtable_place ring[LOCATE_AHEAD]; /* Of record i: at i % LOCATE_AHEAD. */
+};
+
+static void places_locate(const struct lsm *lsm, struct places *places,
+                          const struct lsm_write *write, uint32_t index)
+{
+    if (index < write->record_count) {
+        memtable_locate(lsm->sources->active, write->records[index].key,
+                        &places->ring[index % LOCATE_AHEAD]);
+    }
+}
+
+static void places_begin(const struct lsm *lsm, struct places *places,
+                         const struct lsm_write *write)
+{
+    for (uint32_t i = 0; i < LOCATE_AHEAD; i++) {
+        places_locate(lsm, places, write, i);
+    }
+}
+
 /* The same for a buffered one: from its bytes in the log, just encoded. */
-static enum status logged_merge_locked(struct lsm *lsm, const struct lsm_write *write)
+static enum status logged_merge_locked(struct lsm *lsm, const struct lsm_write *write,
+                                       struct places *places)
 {
     struct codec_reader reader = codec_reader_make(wal_last_bytes(&lsm->wal, write->size));
     enum status status = STATUS_OK;
@@ -95,7 +127,8 @@ static enum status logged_merge_locked(struct lsm *lsm, const struct lsm_write *
         struct slice cell;
         wal_record_get(&reader, &key, &cell);
         ASSERT(codec_reader_ok(&reader)); /* We encoded it. */
-        status = commit_merge_locked(lsm, key, cell);
+        status = merge_at_locked(lsm, &places->ring[i % LOCATE_AHEAD], key, cell);
+        places_locate(lsm, places, write, i + LOCATE_AHEAD);
     }
     return status;
 }
@@ -128,9 +161,13 @@ enum status lsm_write(struct lsm *lsm, struct lsm_write *write)
     if (status != STATUS_OK) {
         return status;
     }
+    struct places places;
     mutex_lock(&lsm->mutex);
     status = admit_locked(lsm, write, encoded_size);
     if (status == STATUS_OK) {
+        if (write->durability == LSM_BUFFERED || LSM_MUTANT(GROUP_VISIBLE_EARLY)) {
+            places_begin(lsm, &places, write);
+        }
         status = wal_append(&lsm->wal, write, write->durability == LSM_NONE ? 0 : encoded_size);
     } else if (status == STATUS_OVERLOADED) {
         lsm->stats.overloaded_count++;
@@ -147,8 +184,9 @@ enum status lsm_write(struct lsm *lsm, struct lsm_write *write)
         }
     }
     if (write->durability != LSM_SYNCED || LSM_MUTANT(GROUP_VISIBLE_EARLY)) {
-        enum status merged = write->durability == LSM_NONE ? records_merge_locked(lsm, write)
-                                                           : logged_merge_locked(lsm, write);
+        enum status merged = write->durability == LSM_NONE
+                                 ? records_merge_locked(lsm, write)
+                                 : logged_merge_locked(lsm, write, &places);
         if (merged != STATUS_OK) { /* Accepted, and partly visible: no way back. */
             engine_fail_locked(lsm, merged, "memtable");
         }

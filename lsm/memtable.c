@@ -362,6 +362,7 @@ static enum status child_split(struct memtable *memtable, struct memtable_node *
     if (next != NULL) {
         change_begin(next);
     }
+    memtable->split_count++;
     node_split(child, right, kept);
     const struct memtable_record *middle = OWN(right->records[0]);
     node_skip_gain(child, &(struct fences){.lower = fences->lower, .upper = middle});
@@ -436,14 +437,22 @@ static void edge_shorten(struct memtable_node *node, bool right, uint32_t prefix
     }
 }
 
-/* Makes way for a key that may not begin like the others; see (4). */
-static void prefix_shorten(struct memtable *memtable, struct slice key)
+/* Whether the key begins like all others, if there are any. */
+static bool is_inside(const struct memtable *memtable, struct slice key)
 {
     const struct memtable_record *first = OWN(memtable->first);
     uint32_t size = OWN(memtable->prefix_size);
-    if (first == NULL || (key.size >= size && memcmp(key.data, first->bytes, size) == 0)) {
+    return first == NULL || (key.size >= size && memcmp(key.data, first->bytes, size) == 0);
+}
+
+/* Makes way for a key that may not begin like the others; see (4). */
+static void prefix_shorten(struct memtable *memtable, struct slice key)
+{
+    if (is_inside(memtable, key)) {
         return;
     }
+    const struct memtable_record *first = OWN(memtable->first);
+    uint32_t size = OWN(memtable->prefix_size);
     uint32_t common = common_size(key, slice_make(first->bytes, size));
     STORE(memtable->prefix_size, common);
     edge_shorten(OWN(memtable->root), false, common);
@@ -538,7 +547,38 @@ static enum status record_replace(struct memtable *memtable, struct memtable_nod
     return STATUS_OK;
 }
 
+void memtable_locate(const struct memtable *memtable, struct slice key,
+                     struct memtable_place *place)
+{
+    ASSERT(memtable != NULL);
+    *place = (struct memtable_place){.leaf = NULL};
+    if (!is_inside(memtable, key) || is_append(memtable, key)) {
+        return; /* Nothing can be, or need be, learned. */
+    }
+    struct probe probe = {.key = key, .side = SIDE_INSIDE};
+    struct memtable_node *node = OWN(memtable->root);
+    while (node->leaf == 0) {
+        node = OWN(node->children[node_child_index(node, &probe)]);
+        NODE_PREFETCH(node);
+    }
+    *place = (struct memtable_place){.leaf = node, .split_count = memtable->split_count};
+}
+
+/* Whether the located leaf is still the one, and has room. */
+static bool place_holds(const struct memtable *memtable, const struct memtable_place *place)
+{
+    return place->leaf != NULL && place->split_count == memtable->split_count &&
+           OWN(place->leaf->count) < MEMTABLE_FANOUT;
+}
+
 enum status memtable_merge(struct memtable *memtable, struct slice key, struct slice encoded_cell)
+{
+    struct memtable_place nowhere = {.leaf = NULL};
+    return memtable_merge_at(memtable, &nowhere, key, encoded_cell);
+}
+
+enum status memtable_merge_at(struct memtable *memtable, const struct memtable_place *place,
+                              struct slice key, struct slice encoded_cell)
 {
     ASSERT(memtable != NULL);
     ASSERT(key.size > 0);
@@ -550,6 +590,9 @@ enum status memtable_merge(struct memtable *memtable, struct slice key, struct s
     prefix_shorten(memtable, key);
     if (is_append(memtable, key)) {
         index = OWN(leaf->count);
+    } else if (place_holds(memtable, place)) {
+        leaf = place->leaf;
+        index = node_lower_bound(leaf, 0, &probe, &equal);
     } else {
         enum status status = leaf_for_insert(memtable, &probe, &leaf);
         if (status != STATUS_OK) {

@@ -59,6 +59,7 @@ struct memtable {
     uint32_t height;                 /* 1: the root is a leaf. The writer's, as are the next. */
     struct memtable_node *last_leaf; /* With the greatest key. */
     bool appending;                  /* The last new key went behind all others. */
+    uint64_t split_count;            /* After a split a key may belong to another leaf. */
     struct arena arena;
     atomic_uint references;
     _Atomic uint64_t size; /* Bytes taken, dead records included. */
@@ -85,6 +86,20 @@ void memtable_destroy(struct memtable *memtable);
  */
 MUST_USE enum status memtable_merge(struct memtable *memtable, struct slice key,
                                     struct slice encoded_cell);
+/*
+ * Where a key will go, learned ahead of its merge so that the memory it touches arrives meanwhile.
+ * The writer's; good for one hold of its lock. A place that no longer fits is noticed.
+ */
+struct memtable_place {
+    struct memtable_node *leaf; /* NULL: nothing was learned. */
+    uint64_t split_count;
+};
+void memtable_locate(const struct memtable *memtable, struct slice key,
+                     struct memtable_place *place);
+/* As memtable_merge(), for the key that was located. */
+MUST_USE enum status memtable_merge_at(struct memtable *memtable,
+                                       const struct memtable_place *place, struct slice key,
+                                       struct slice encoded_cell);
 /* STATUS_OK: *record borrows, see (3). STATUS_NOT_FOUND; STATUS_WOULD_BLOCK, see (4). */
 MUST_USE enum status memtable_get(const struct memtable *memtable, struct slice key,
                                   enum lsm_wait wait, const struct memtable_record **record);

@@ -185,6 +185,43 @@ Test(memtable, ascending_and_descending_loads_keep_order)
     }
 }
 
+/* Keys are located eight at a time; the merges of the first ones split leaves of the later ones. */
+Test(memtable, keys_located_ahead_go_where_they_belong, .timeout = 60)
+{
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        struct prng prng;
+        prng_init(&prng, seed);
+        model_count = 0;
+        struct memtable *memtable = memtable_create(4096, &writer);
+        for (uint64_t time = 1; time < 2000;) {
+            char keys[8][40];
+            size_t sizes[8];
+            struct memtable_place places[8];
+            for (uint32_t i = 0; i < 8; i++) {
+                sizes[i] = key_draw(&prng, keys[i]);
+                memtable_locate(memtable, slice_make(keys[i], sizes[i]), &places[i]);
+            }
+            for (uint32_t i = 0; i < 8; i++, time++) {
+                uint8_t bytes[128];
+                struct cell cell = {.version = {.time = time, .node = 1}, .kind = CELL_DELETE};
+                struct slice key = slice_make(keys[i], sizes[i]);
+                cell_encode(&cell, bytes);
+                struct slice encoded = slice_make(bytes, cell_encoded_size(&cell));
+                cr_assert_eq(memtable_merge_at(memtable, &places[i], key, encoded), STATUS_OK);
+                model_merge(key, time, true);
+            }
+        }
+        cr_assert_eq(atomic_load(&memtable->key_count), model_count);
+        check_walks(memtable, slice_make(NULL, 0));
+        for (uint32_t i = 0; i < model_count; i++) {
+            const struct memtable_record *record = NULL;
+            cr_assert_eq(memtable_get(memtable, entry_key(&model[i]), LSM_NOWAIT, &record),
+                         STATUS_OK);
+        }
+        let_go(memtable);
+    }
+}
+
 struct race {
     struct memtable *memtable;
     atomic_bool stop;
