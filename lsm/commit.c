@@ -373,6 +373,7 @@ static void idle_timer_fired(struct env_timer *timer)
         if (wal_append_idle(&lsm->wal) == STATUS_OK) { /* Else the next write does it. */
             engine_pump_locked(lsm);
         }
+        compaction_note_quiet_locked(lsm);
     }
     mutex_unlock(&lsm->mutex);
 }

@@ -24,6 +24,8 @@
 #include "lsm/engine.h"
 #include "lsm/mutant.h"
 
+#define IDLE_DELAY_MS 2000u
+
 /* A step takes further bottom tables while those it has are smaller than this share of one. */
 #define STEP_BOTTOM_SHARE 2u
 
@@ -167,6 +169,16 @@ static bool is_beyond(const struct compaction *compaction, struct slice key)
     return compaction->upper.size > 0 && slice_compare(key, buffer_slice(&compaction->upper)) >= 0;
 }
 
+/* Whether the caller wants to have the cell forgotten. */
+static bool is_kept(const struct lsm *lsm, const struct cursor *cursor)
+{
+    struct cell cell;
+    if (lsm->options.keep == NULL || cell_decode(cursor->cell, &cell) != STATUS_OK) {
+        return true; /* What does not decode is reported by the writer. */
+    }
+    return lsm->options.keep(lsm->options.context, cursor->key, &cell);
+}
+
 /* Takes about one slice; STATUS_NOT_FOUND: the step's stretch is at its end. */
 static enum status slice_merge(struct lsm *lsm)
 {
@@ -182,7 +194,7 @@ static enum status slice_merge(struct lsm *lsm)
             return STATUS_NOT_FOUND;
         }
         taken += cursor->key.size + cursor->cell.size;
-        if (purge_allows(lsm, cursor->key, cursor->cell)) {
+        if (!is_kept(lsm, cursor) || purge_allows(lsm, cursor->key, cursor->cell)) {
             compaction->purged_count++;
             continue;
         }
@@ -309,6 +321,10 @@ static void compaction_run(struct env_job *job)
     if (compaction->phase == COMPACTION_GIVING_UP) {
         table_output_discard(lsm, &compaction->output);
     }
+    if (compaction->phase == COMPACTION_WRITING && compaction->sweeps && !compaction->started &&
+        !purge_may_help(lsm, &compaction->bottom_run.tables[0]->properties)) {
+        compaction->phase = COMPACTION_GIVING_UP; /* Another time. */
+    }
     if (compaction->phase == COMPACTION_WRITING) {
         status = slice_merge(lsm);
         if (status == STATUS_NOT_FOUND) {
@@ -389,6 +405,7 @@ static void step_free(struct lsm *lsm)
     compaction->input_count = 0;
     compaction->merge_open = false;
     compaction->started = false;
+    compaction->sweeps = false;
     compaction->phase = COMPACTION_IDLE;
     for (uint32_t i = 0; i < compaction->taken_count; i++) {
         bound_free(compaction->taken[i].lower);
@@ -401,6 +418,15 @@ static void step_free(struct lsm *lsm)
     compaction->cut_count = 0;
     compaction->read_size = 0;
     compaction->purged_count = 0;
+}
+
+/* Every table there is now may be swept, once. */
+static void sweep_begin_locked(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    compaction->sweep_next = 0;
+    compaction->sweep_end = lsm->next_file_id;
+    compaction->sweep_total = lsm->flushed_total;
 }
 
 /* Forgets runs that went down whole; the merge is over when none is left. */
@@ -423,6 +449,7 @@ static void merging_prune_locked(struct lsm *lsm)
     compaction->merging_count = kept;
     if (kept == 0) {
         lsm->compacted_total = compaction->merging_goal;
+        sweep_begin_locked(lsm);
     }
 }
 
@@ -507,17 +534,45 @@ static bool is_asked_locked(const struct lsm *lsm)
     return false;
 }
 
-/* Its tables become the bottom's by an edit alone: nothing is written, and nothing forgotten. */
-static enum status move_step_begin_locked(struct lsm *lsm, uint64_t run_id)
+static const struct run *run_of(const struct table_set *set, uint64_t run_id)
 {
-    struct compaction *compaction = &lsm->compaction;
-    const struct table_set *set = compaction->sources->tables;
-    const struct run *bottom = compaction_bottom(set);
     const struct run *run = set->runs;
     while (run->id != run_id) {
         run++;
         ASSERT(run < set->runs + set->run_count);
     }
+    return run;
+}
+
+/* One table, into the place that it had. */
+static void sweep_step_begin_locked(struct lsm *lsm, const struct compaction_pick *pick)
+{
+    struct compaction *compaction = &lsm->compaction;
+    const struct run *run = run_of(compaction->sources->tables, pick->run_id);
+    uint32_t count = 1; /* Further places of the file follow the first. */
+    while (pick->place + count < run->table_count &&
+           run->tables[pick->place + count] == run->tables[pick->place]) {
+        count++;
+    }
+    compaction->output = (struct table_output){.run_id = run->id, .tier = run->tier};
+    compaction->bottom_run = (struct run){
+        .id = run->id,
+        .tier = run->tier,
+        .tables = &run->tables[pick->place],
+        .clips = &run->clips[pick->place],
+        .table_count = count,
+    };
+    compaction->sweeps = true;
+    compaction->sweep_next = run->tables[pick->place]->file_id + 1;
+    inputs_add(compaction, &compaction->bottom_run);
+}
+
+/* Its tables become the bottom's by an edit alone: nothing is written, and nothing forgotten. */
+static enum status move_step_begin_locked(struct lsm *lsm, uint64_t run_id)
+{
+    struct compaction *compaction = &lsm->compaction;
+    const struct run *bottom = compaction_bottom(compaction->sources->tables);
+    const struct run *run = run_of(compaction->sources->tables, run_id);
     compaction->cuts = memory_allocate(run->table_count * sizeof(*compaction->cuts));
     if (compaction->cuts == NULL) {
         return STATUS_NO_MEMORY;
@@ -550,6 +605,8 @@ static void step_start_locked(struct lsm *lsm, const struct compaction_pick *pic
         status = bottom_step_begin_locked(lsm);
     } else if (pick->kind == COMPACTION_TIER) {
         tier_step_begin_locked(lsm, pick->tier);
+    } else if (pick->kind == COMPACTION_SWEEP) {
+        sweep_step_begin_locked(lsm, pick);
     } else {
         ASSERT(pick->kind == COMPACTION_MOVE);
         status = move_step_begin_locked(lsm, pick->run_id);
@@ -591,6 +648,7 @@ void compaction_pump_locked(struct lsm *lsm)
         return;
     }
     merging_prune_locked(lsm);
+    compaction->idle = compaction->idle && lsm->stats.write_count == compaction->idle_count;
     if (is_asked_locked(lsm)) {
         asked_begin_locked(lsm);
     } else if (set->number == compaction->quiet_number) {
@@ -607,6 +665,44 @@ void compaction_pump_locked(struct lsm *lsm)
     step_start_locked(lsm, &pick);
 }
 
+void compaction_note_quiet_locked(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    if (lsm->stopping || lsm->cancelled || compaction->phase != COMPACTION_IDLE) {
+        return;
+    }
+    if (compaction->sweep_total != lsm->flushed_total) {
+        sweep_begin_locked(lsm);
+        compaction->quiet_number = 0;
+    }
+    bool idle = compaction->idle;
+    compaction->idle = true;
+    bool due = compaction_pick_locked(lsm, lsm->sources->tables).kind != COMPACTION_NOTHING;
+    compaction->idle = idle;
+    if (due) { /* Else time would bring nothing. */
+        compaction->idle_count = lsm->stats.write_count;
+        env_timer_start_ms(lsm->env, &compaction->idle_timer, IDLE_DELAY_MS);
+    }
+}
+
+static void idle_timer_fired(struct env_timer *timer)
+{
+    struct compaction *compaction = container_of(timer, struct compaction, idle_timer);
+    struct lsm *lsm = container_of(compaction, struct lsm, compaction);
+    mutex_lock(&lsm->mutex);
+    if (lsm->stats.write_count == compaction->idle_count && !lsm->stopping) {
+        compaction->idle = true;
+        compaction->quiet_number = 0;
+        engine_pump_locked(lsm);
+    }
+    mutex_unlock(&lsm->mutex);
+}
+
+void compaction_stop_locked(struct lsm *lsm)
+{
+    lsm->env->ops->timer_stop(lsm->env, &lsm->compaction.idle_timer);
+}
+
 void compaction_abandon(struct lsm *lsm)
 {
     step_free(lsm);
@@ -616,4 +712,5 @@ void compaction_init(struct lsm *lsm)
 {
     lsm->compaction.job.run = compaction_run;
     lsm->compaction.job.done = compaction_done;
+    lsm->compaction.idle_timer.fired = idle_timer_fired;
 }

@@ -38,8 +38,13 @@ struct compaction {
     struct env_job job;
     bool running; /* The job is submitted. */
     enum compaction_phase phase;
-    bool bottom;           /* Into the bottom, by key slices; otherwise one tier into the next. */
-    bool idle;             /* Nobody has written for a while. */
+    bool bottom;         /* Into the bottom, by key slices; otherwise one tier into the next. */
+    bool idle;           /* Nobody has written for a while, */
+    uint64_t idle_count; /* since the write of this number. */
+    struct env_timer idle_timer;
+    uint64_t sweep_next;   /* Tables with ids from here */
+    uint64_t sweep_end;    /* to here, exclusive, are still to be looked at. */
+    uint64_t sweep_total;  /* flushed_total when this range was set. */
     uint64_t quiet_number; /* Of the set for which nothing was due. */
 
     /* The merge into the bottom under way, over several steps. */
@@ -58,6 +63,7 @@ struct compaction {
     bool merge_open;
     struct buffer upper; /* Keys below it take part; empty: all. */
     bool started;        /* The merge stands on the last cell taken. */
+    bool sweeps;         /* Of one table: only if there is something to forget. */
     struct table_output output;
     struct table_cut *cuts; /* What it took of its inputs. */
     uint32_t cut_count;
@@ -71,6 +77,9 @@ struct compaction {
 
 void compaction_init(struct lsm *lsm);
 void compaction_pump_locked(struct lsm *lsm);
+/* On the loop: the log is idle. If it stays so, there is time for merges that are not urgent. */
+void compaction_note_quiet_locked(struct lsm *lsm);
+void compaction_stop_locked(struct lsm *lsm); /* On the loop: no timer fires any more. */
 /* Gives up the step under way; its files are orphans that the next open removes. Blocks. */
 void compaction_abandon(struct lsm *lsm);
 /* A stretch goes from all tables: what the step under way writes of it does not count. Asks for the

@@ -19,8 +19,10 @@
 struct shape {
     const struct run *bottom;
     uint32_t tier_run_counts[TABLE_SET_BOTTOM]; /* Without those that go down. */
+    uint64_t size;
     uint64_t tiers_size;
-    uint64_t tiers_weight; /* Also what their tombstones will take away from the bottom. */
+    uint64_t entry_count;
+    uint64_t tiers_tombstone_count;
 };
 
 const struct run *compaction_bottom(const struct table_set *set)
@@ -36,24 +38,21 @@ const struct run *compaction_bottom(const struct table_set *set)
 static struct shape shape_of(const struct lsm *lsm, const struct table_set *set)
 {
     struct shape shape = {.bottom = compaction_bottom(set)};
-    uint64_t entry_size = 0; /* Of one entry of the bottom. */
-    if (shape.bottom != NULL && shape.bottom->entry_count > 0) {
-        entry_size = shape.bottom->size / shape.bottom->entry_count;
-    }
     for (uint32_t i = 0; i < set->run_count; i++) {
         const struct run *run = &set->runs[i];
-        if (run->tier == TABLE_SET_BOTTOM) {
-            continue;
+        shape.size += run->size;
+        shape.entry_count += run->entry_count;
+        if (run->tier != TABLE_SET_BOTTOM) {
+            shape.tiers_size += run->size;
+            shape.tiers_tombstone_count += run->tombstone_count;
+            shape.tier_run_counts[run->tier] +=
+                compaction_takes_down(&lsm->compaction, run->id) ? 0 : 1;
         }
-        shape.tiers_size += run->size;
-        shape.tiers_weight += run->size + run->tombstone_count * entry_size;
-        shape.tier_run_counts[run->tier] +=
-            compaction_takes_down(&lsm->compaction, run->id) ? 0 : 1;
     }
     return shape;
 }
 
-/* What the tiers may weigh before they all go down. */
+/* What the tiers may hold before they all go down. */
 static uint64_t tiers_aim(const struct lsm *lsm, const struct shape *shape)
 {
     uint64_t divisor = lsm->compaction.idle ? COMPACTION_IDLE_SHARE : COMPACTION_BOTTOM_SHARE;
@@ -65,10 +64,21 @@ static uint64_t tiers_aim(const struct lsm *lsm, const struct shape *shape)
     return share > least ? share : least;
 }
 
+/* Whether the tombstones of the tiers have much to take away, in all or in part of it. */
+static bool is_dying(const struct lsm *lsm, const struct shape *shape)
+{
+    if (shape->entry_count == 0) {
+        return false;
+    }
+    uint64_t share = lsm->compaction.idle ? COMPACTION_IDLE_SHARE : COMPACTION_DEAD_SHARE;
+    uint64_t dead_size = shape->size / shape->entry_count * shape->tiers_tombstone_count;
+    return dead_size > shape->size / share &&
+           dead_size > lsm->options.memtable_size / COMPACTION_DEAD_SHARE;
+}
+
 static bool is_small(const struct shape *shape)
 {
-    uint64_t bottom_size = shape->bottom == NULL ? 0 : shape->bottom->size;
-    return shape->tiers_size + bottom_size < COMPACTION_SMALL_SIZE;
+    return shape->size < COMPACTION_SMALL_SIZE;
 }
 
 static uint32_t tier_limit(const struct shape *shape, uint32_t tier)
@@ -81,7 +91,7 @@ uint64_t compaction_debt_locked(const struct lsm *lsm, const struct table_set *s
 {
     struct shape shape = shape_of(lsm, set);
     uint64_t aim = tiers_aim(lsm, &shape);
-    uint64_t debt = shape.tiers_weight > aim ? shape.tiers_weight - aim : 0;
+    uint64_t debt = shape.tiers_size > aim ? shape.tiers_size - aim : 0;
     for (uint32_t i = 0; i < set->run_count; i++) {
         const struct run *run = &set->runs[i];
         if (run->tier != TABLE_SET_BOTTOM &&
@@ -128,6 +138,33 @@ static bool run_may_move(const struct run *run, const struct run *bottom)
     return true;
 }
 
+static bool is_worth_a_sweep(const struct table_properties *properties)
+{
+    uint64_t count = properties->tombstone_count + properties->expiring_count;
+    return count > 0 && count >= properties->entry_count / COMPACTION_SWEEP_SHARE;
+}
+
+/* The next table in order of file ids: each is swept once at most before the range is set anew. */
+static struct compaction_pick sweep_pick(const struct lsm *lsm, const struct table_set *set)
+{
+    const struct compaction *compaction = &lsm->compaction;
+    struct compaction_pick pick = {.kind = COMPACTION_NOTHING};
+    uint64_t least = compaction->sweep_end;
+    for (uint32_t i = 0; lsm->options.floor != NULL && i < set->run_count; i++) {
+        const struct run *run = &set->runs[i];
+        for (uint32_t j = 0; j < run->table_count; j++) {
+            uint64_t id = run->tables[j]->file_id;
+            if (id >= compaction->sweep_next && id < least && !run_place_is_further(run, j) &&
+                is_worth_a_sweep(&run->tables[j]->properties)) {
+                least = id;
+                pick = (struct compaction_pick){
+                    .kind = COMPACTION_SWEEP, .run_id = run->id, .place = j};
+            }
+        }
+    }
+    return pick;
+}
+
 struct compaction_pick compaction_pick_locked(const struct lsm *lsm, const struct table_set *set)
 {
     struct shape shape = shape_of(lsm, set);
@@ -141,8 +178,9 @@ struct compaction_pick compaction_pick_locked(const struct lsm *lsm, const struc
     if (full != TABLE_SET_BOTTOM && (under_way || !is_small(&shape))) {
         return (struct compaction_pick){.kind = COMPACTION_TIER, .tier = full};
     }
-    if (under_way || full != TABLE_SET_BOTTOM || shape.tiers_weight > tiers_aim(lsm, &shape)) {
+    if (under_way || full != TABLE_SET_BOTTOM || shape.tiers_size > tiers_aim(lsm, &shape) ||
+        is_dying(lsm, &shape)) {
         return (struct compaction_pick){.kind = COMPACTION_DOWN};
     }
-    return (struct compaction_pick){.kind = COMPACTION_NOTHING};
+    return sweep_pick(lsm, set);
 }

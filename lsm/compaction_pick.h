@@ -19,21 +19,27 @@
 #define COMPACTION_SMALL_SIZE (1ull << 30)  /* less than this. */
 #define COMPACTION_BOTTOM_SHARE 4u /* The tiers go down when they exceed 1/4 of the bottom, */
 #define COMPACTION_IDLE_SHARE 10u  /* or 1/10 while nobody writes, */
-#define COMPACTION_TIERS_MEMTABLE_COUNT 8u /* but not for less than so many memtables. */
+#define COMPACTION_TIERS_MEMTABLE_COUNT 8u /* but not for less than so many memtables; */
+#define COMPACTION_DEAD_SHARE 4u           /* or when they hold tombstones for 1/4 of all cells. */
+#define COMPACTION_SWEEP_SHARE                                        \
+    4u /* A table with so many tombstones or expiring cells is swept. \
+        */
 
 struct lsm;
 
 enum compaction_kind {
     COMPACTION_NOTHING,
-    COMPACTION_TIER, /* All runs of a tier become one of the next. */
-    COMPACTION_DOWN, /* All tiers go into the bottom. */
-    COMPACTION_MOVE, /* A run has no key between those of the bottom: its tables are taken over. */
+    COMPACTION_TIER,  /* All runs of a tier become one of the next. */
+    COMPACTION_DOWN,  /* All tiers go into the bottom. */
+    COMPACTION_MOVE,  /* A run has no key between those of the bottom: its tables are taken over. */
+    COMPACTION_SWEEP, /* One table is written again, without what may be forgotten. */
 };
 
 struct compaction_pick {
     enum compaction_kind kind;
     uint32_t tier;   /* TIER */
-    uint64_t run_id; /* MOVE */
+    uint64_t run_id; /* MOVE, SWEEP */
+    uint32_t place;  /* SWEEP */
 };
 
 /* The bottom of a set; NULL if there is none. */

@@ -93,6 +93,7 @@ void lsm_stop(struct lsm *lsm, struct lsm_stop *stop)
     commit_stop_locked(lsm);
     space_stop_locked(lsm);
     lsm->env->ops->timer_stop(lsm->env, &lsm->retry_timer);
+    compaction_stop_locked(lsm);
     sources_cleanup_stop_locked(lsm);
     if (!lsm->failed && !lsm->cancelled) {
         enum status status = wal_append_idle(&lsm->wal); /* Syncs what was only buffered. */

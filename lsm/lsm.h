@@ -47,13 +47,20 @@ struct lsm_options {
     uint64_t table_size_max;     /* Bottom tables are cut at this; 64 MiB. */
     uint32_t block_size;         /* 4 KiB, less what makes it fill a page in memory. */
     uint64_t manifest_size;      /* Written anew when longer than this and 4 snapshots; 256 KiB. */
-    uint32_t bloom_bits_per_key; /* On average; upper tiers get more, the bottom fewer. 10 */
+    uint32_t bloom_bits_per_key; /* 10 */
     /*
      * The greatest version at or below which a tombstone or expired cell of `key` may be forgotten
-     * (the purge rule asks more: see compaction.c). NULL: nothing is ever forgotten. Called from
+     * (the purge rule asks more: see purge.h). NULL: nothing is ever forgotten. Called from
      * lanes; must be thread-safe.
      */
     struct version (*floor)(void *context, struct slice key);
+    /*
+     * Whether a merge is to keep this cell, the greatest it has found of `key`. False: it is left
+     * out, with all below it that the merge holds; others may be found again, until they are merged
+     * too. So whoever says false says it of all cells of the key up to this one, and for ever.
+     * NULL: all are kept. Called from lanes; must be thread-safe.
+     */
+    bool (*keep)(void *context, struct slice key, const struct cell *cell);
     /* The engine went read-only, with the reason. On the loop, once. May be NULL. */
     void (*failed)(void *context, enum status status);
     void *context;

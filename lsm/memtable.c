@@ -855,12 +855,6 @@ static bool fill_try(struct memtable_cursor *cursor, struct slice bound, bool af
     }
     bool copied = cursor->reverse ? cursor_copy_reverse(cursor, visit.node, index)
                                   : cursor_copy_forward(cursor, visit.node, index);
-    /* The leaf to which the walk comes once these are shown. */
-    const struct memtable_node *following =
-        cursor->reverse ? LOAD(visit.node->previous) : LOAD(visit.node->next);
-    if (following != NULL) {
-        NODE_PREFETCH(following);
-    }
     return copied && look_holds(cursor->memtable, &look, &visit);
 }
 

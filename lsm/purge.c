@@ -76,6 +76,18 @@ static bool is_dead_at(const struct cell *cell, struct version floor)
            cell->expiry_ms <= hlc_unix_ms(floor.time);
 }
 
+bool purge_may_help(const struct lsm *lsm, const struct table_properties *properties)
+{
+    if (lsm->options.floor == NULL) {
+        return false;
+    }
+    struct version floor = lsm->options.floor(lsm->options.context, properties->key_min);
+    bool below = version_compare(properties->version_min, floor) <= 0;
+    bool expired =
+        properties->expiring_count > 0 && properties->expiry_min_ms <= hlc_unix_ms(floor.time);
+    return below && (properties->tombstone_count > 0 || expired);
+}
+
 static bool run_holds(const struct run *run, const struct table *table)
 {
     for (uint32_t i = 0; i < run->table_count; i++) {

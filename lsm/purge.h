@@ -38,12 +38,15 @@ struct purge {
 };
 
 struct lsm;
+struct table_properties;
 /* See (2). "Locked" functions ask for the write lock. */
 void purge_tail_add_locked(struct lsm *lsm, struct version version_min, uint64_t end_position);
 /* The active memtable freezes now. */
 void purge_note_freeze_locked(struct lsm *lsm);
 /* An edit with this replay position was committed, and is sure to be durable. */
 void purge_note_replay_position_locked(struct lsm *lsm, uint64_t replay_position);
+/* Whether the floor lies so high that some cell of this table might go. In jobs. */
+bool purge_may_help(const struct lsm *lsm, const struct table_properties *properties);
 /* Whether the merge under way may leave this cell, the greatest of its inputs for `key`, out of
  * its output. In its job: may block on filters. */
 bool purge_allows(struct lsm *lsm, struct slice key, struct slice encoded_cell);

@@ -10,7 +10,7 @@
 
 #include "node/mutant.h"
 
-#define WAL_NAME_END ".wal,.spare" /* Segments are made as spare files, and renamed. */
+#define WAL_NAME_END ".wal"
 
 static const struct {
     const char *name;

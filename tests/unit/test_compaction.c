@@ -234,6 +234,53 @@ Test(compaction, what_lies_beside_the_bottom_moves_there_unread)
     cr_assert_eq(scan_count(2), 200);
 }
 
+static bool keep_nothing_below_m(void *context, struct slice key, const struct cell *cell)
+{
+    (void)context;
+    (void)cell;
+    return key.data[0] >= 'm';
+}
+
+Test(compaction, what_the_owner_does_not_keep_is_forgotten)
+{
+    struct version version;
+    fixture_close(&fixture);
+    fixture.options.keep = keep_nothing_below_m;
+    fixture_open(&fixture);
+    put_flushed("a", 1, "x");
+    put_flushed("z", 1, "x");
+    for (uint32_t i = 0; i < 2; i++) { /* The second meets the first, so both are merged. */
+        put_flushed("b", 2 + i, "x");
+        put_flushed("n", 2 + i, "x");
+    }
+    put_flushed("a", 5, "x");
+    put_flushed("z", 5, "x");
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    cr_assert_eq(get("z", &version), STATUS_OK);
+    cr_assert_eq(version.time, 5);
+    cr_assert_eq(get("n", &version), STATUS_OK);
+    cr_assert_eq(get("a", &version), STATUS_NOT_FOUND);
+    cr_assert_eq(get("b", &version), STATUS_NOT_FOUND);
+}
+
+/* The tombstones went down while the floor was below them; nothing overlaps them any more. */
+Test(compaction, tombstones_in_the_bottom_are_swept_once_the_floor_has_passed_them)
+{
+    struct version version;
+    put_flushed("a", 5, "old");
+    put_flushed("a", 8, NULL);
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    cr_assert_eq(get("a", &version), STATUS_OK);
+    cr_assert_eq(version.time, 8);
+    cr_assert_eq(stats_now().table_count, 1);
+    floor_now = (struct version){.time = 10};
+    put_flushed("z", 11, "new");
+    env_uv_run(fixture.env); /* Until nothing is left to do. */
+    cr_assert_eq(get("a", &version), STATUS_NOT_FOUND);
+    cr_assert_eq(stats_now().purged_count, 1);
+    cr_assert_eq(get("z", &version), STATUS_OK);
+}
+
 Test(compaction, debt_is_worked_off_without_being_asked)
 {
     load(0, 10000, 1);
