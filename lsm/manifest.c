@@ -209,6 +209,8 @@ static enum status table_apply(struct manifest_state *state, struct codec_reader
 
 static void table_remove(struct manifest_state *state, uint32_t index)
 {
+    ASSERT(state->tables != NULL);
+    ASSERT(index < state->table_count);
     table_free(&state->tables[index]);
     memmove(&state->tables[index], &state->tables[index + 1],
             (state->table_count - index - 1) * sizeof(*state->tables));
@@ -312,6 +314,7 @@ static enum status cut_apply(struct manifest_state *state, struct codec_reader *
     if (!codec_reader_ok(reader) || index == state->table_count || !clip_is_stretch(&stretch)) {
         return STATUS_CORRUPT;
     }
+    ASSERT(state->tables != NULL);
     enum status status = table_cut(&state->tables[index], &stretch);
     if (status == STATUS_OK && state->tables[index].clip_count == 0) {
         table_remove(state, index);

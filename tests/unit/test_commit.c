@@ -247,6 +247,27 @@ Test(commit, the_log_buffer_has_a_bound)
     cr_assert_eq(statuses[1], STATUS_OK);
 }
 
+/* So those before and after it do not wait for its bytes. */
+Test(commit, a_large_batch_has_a_group_of_its_own)
+{
+    struct lsm_stats before;
+    struct lsm_stats after;
+    lsm_stats(lsm, &before);
+    cr_assert_eq(put("a", 10, LSM_SYNCED), STATUS_OK);
+    cr_assert_eq(put("large", 180000, LSM_SYNCED), STATUS_OK);
+    cr_assert_eq(put("b", 10, LSM_SYNCED), STATUS_OK);
+    cr_assert_eq(put("c", 10, LSM_SYNCED), STATUS_OK);
+    while (!answered[0]) {
+        cr_assert_gt(world_run_steps(world, 1), 0);
+    }
+    cr_assert(!answered[1] && !answered[2]);
+    settle();
+    cr_assert(answered[1] && answered[2] && answered[3]);
+    lsm_stats(lsm, &after);
+    cr_assert_geq(after.group_count - before.group_count, 3);
+    cr_assert_leq(after.group_count - before.group_count, 4, "b and c share one; one is idle");
+}
+
 Test(commit, a_batch_larger_than_a_segment_survives)
 {
     cr_assert_eq(put("a", 180000, LSM_SYNCED), STATUS_OK);

@@ -445,7 +445,7 @@ static void crash(void)
 static void life(void)
 {
     struct prng *prng = &harness.prng;
-    do { /* A crash may come while it opens, too. */
+    do {                                          /* A crash may come while it opens, too. */
         harness.open_status = STATUS_WOULD_BLOCK; /* Other events may come before boot(). */
         world_node_start(harness.node, boot, NULL);
         (void)world_run_steps(harness.world, 1);
