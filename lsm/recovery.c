@@ -432,37 +432,43 @@ static enum status log_replay(struct lsm *lsm)
     return status;
 }
 
+/* Each attempt has an id of its own: one that failed may have left a file of its name. */
+static struct wal_segment_header segment_header_next(struct lsm *lsm)
+{
+    return (struct wal_segment_header){
+        .id = lsm->next_file_id++,
+        .nonce = env_random(lsm->env),
+    };
+}
+
 /* A file that has been a segment, if there is one, or a new one. */
-static enum status segment_begin(struct lsm *lsm, const struct wal_segment_header *header,
-                                 struct wal_segment **segment)
+static enum status segment_begin(struct lsm *lsm, struct wal_segment **segment)
 {
     uint64_t capacity = lsm->options.wal_segment_size;
+    struct wal_segment_header header = segment_header_next(lsm);
     if (lsm->spare_count > 0) {
         struct wal_spare spare;
         uint64_t id = lsm->spares[--lsm->spare_count];
         enum status status = wal_spare_open(lsm->env, lsm->path, id, capacity, &spare);
         if (status == STATUS_OK) {
-            status = wal_spare_use(lsm->env, lsm->path, header, &spare, segment);
+            status = wal_spare_use(lsm->env, lsm->path, &header, &spare, segment);
         }
         if (status == STATUS_OK) {
             return STATUS_OK;
         }
         wal_spare_remove(lsm->env, lsm->path, &spare);
+        header = segment_header_next(lsm);
     }
-    return wal_segment_create(lsm->env, lsm->path, header, capacity, segment);
+    return wal_segment_create(lsm->env, lsm->path, &header, capacity, segment);
 }
 
 /* Steps (3) and (4). */
 static enum status log_begin(struct lsm *lsm)
 {
-    struct wal_segment_header header = {
-        .id = lsm->next_file_id++,
-        .nonce = env_random(lsm->env),
-    };
     struct wal_segment *segment = NULL;
-    enum status status = segment_begin(lsm, &header, &segment);
+    enum status status = segment_begin(lsm, &segment);
     if (status == STATUS_NO_SPACE && space_release(lsm) == STATUS_OK) {
-        status = segment_begin(lsm, &header, &segment);
+        status = segment_begin(lsm, &segment);
     }
     if (status != STATUS_OK) {
         return status;
@@ -471,7 +477,7 @@ static enum status log_begin(struct lsm *lsm)
     bool anew = list_empty(&lsm->wal.segments);
     wal_segment_add(&lsm->wal, segment);
     struct manifest_segment listed = {
-        .id = header.id, .nonce = header.nonce, .start_position = lsm->wal.position};
+        .id = segment->id, .nonce = segment->nonce, .start_position = lsm->wal.position};
     if (LSM_MUTANT(TORN_TAIL_NOT_VOIDED)) {
         listed.start_position = WAL_START_UNKNOWN;
     }
@@ -479,7 +485,7 @@ static enum status log_begin(struct lsm *lsm)
     manifest_put_segment(&edit, &listed);
     manifest_put_next_file(&edit, lsm->next_file_id);
     if (anew) {
-        manifest_put_replay(&edit, lsm->wal.position, header.id);
+        manifest_put_replay(&edit, lsm->wal.position, segment->id);
     }
     status = buffer_status(&edit);
     if (status == STATUS_OK) {
