@@ -104,6 +104,7 @@ static struct table_change change_in_set(const struct change *change, const stru
         .cut_count = change->takes ? 1 : 0,
         .added = change->added,
         .added_count = change->added_count,
+        .lost = change->lost,
     };
 }
 
@@ -127,7 +128,8 @@ static void edit_make_locked(struct lsm *lsm, struct change *change, struct buff
             manifest_put_replay(edit, lsm->applied_position, 0); /* Nothing is left to skip. */
         }
     }
-    struct table_change added = {.added = change->added, .added_count = change->added_count};
+    struct table_change added = {
+        .added = change->added, .added_count = change->added_count, .lost = change->lost};
     table_change_put(edit, &added, lsm->sources->tables);
     manifest_put_next_file(edit, lsm->next_file_id);
 }

@@ -38,6 +38,7 @@ struct change {
     struct clip stretch;
     struct table_place *added; /* Tables that come; referenced by the asker. */
     uint32_t added_count;
+    const struct quarantine_list *lost; /* Stretches to quarantine; NULL: none. */
     /* Gives them their run and tier, by the set as it is when they come. May be NULL. */
     void (*settle_locked)(struct lsm *lsm, struct change *change);
     /* On the loop, no lock held. STATUS_OK or STATUS_CANCELLED: closed before it was made, or

@@ -123,6 +123,9 @@ static void edit_make(const struct checkpoint *checkpoint, struct buffer *edit)
     for (uint32_t i = 0; i < set->run_count; i++) {
         table_run_put(edit, &set->runs[i]);
     }
+    for (uint32_t i = 0; i < set->lost.count; i++) {
+        manifest_put_quarantine(edit, &set->lost.items[i]);
+    }
     manifest_put_next_file(edit, checkpoint->next_file_id);
 }
 

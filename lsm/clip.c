@@ -61,3 +61,22 @@ uint32_t clip_cut(const struct clip *clip, struct slice key_min, struct slice ke
     }
     return count;
 }
+
+uint32_t clip_subtract(const struct clip *clip, const struct clip *stretch, struct clip left[2])
+{
+    uint32_t count = 0;
+    bool below = clip->upper.size > 0 && slice_compare(clip->upper, stretch->lower) <= 0;
+    bool above = stretch->upper.size > 0 && slice_compare(stretch->upper, clip->lower) <= 0;
+    if (below || above) {
+        left[count++] = *clip;
+        return count;
+    }
+    if (slice_compare(clip->lower, stretch->lower) < 0) {
+        left[count++] = (struct clip){.lower = clip->lower, .upper = stretch->lower};
+    }
+    if (stretch->upper.size > 0 &&
+        (clip->upper.size == 0 || slice_compare(stretch->upper, clip->upper) < 0)) {
+        left[count++] = (struct clip){.lower = stretch->upper, .upper = clip->upper};
+    }
+    return count;
+}

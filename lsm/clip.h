@@ -49,6 +49,8 @@ bool clip_is_void(const struct clip *clip, struct slice key_min, struct slice ke
 /* Whether a key between key_min and key_max may be in both. */
 bool clip_meets(const struct clip *clip, struct slice key_min, struct slice key_max,
                 const struct clip *stretch);
+/* The same between any keys; no bounds are those of no file. */
+uint32_t clip_subtract(const struct clip *clip, const struct clip *stretch, struct clip left[2]);
 /* What is left of a clip without a stretch: no, one or two clips. They borrow what both borrow. */
 uint32_t clip_cut(const struct clip *clip, struct slice key_min, struct slice key_max,
                   const struct clip *stretch, struct clip left[2]);

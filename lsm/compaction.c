@@ -36,7 +36,7 @@ static void inputs_add(struct compaction *compaction, const struct run *run)
     ASSERT(compaction->input_count < ARRAY_COUNT(compaction->inputs));
     uint32_t index = compaction->input_count++;
     compaction->inputs[index] = run;
-    run_cursor_open(&compaction->cursors[index], run);
+    run_cursor_open(&compaction->cursors[index], run, &compaction->lost);
     compaction->cursor_pointers[index] = &compaction->cursors[index].base;
 }
 
@@ -257,6 +257,7 @@ static struct table_change compaction_change(const struct compaction *compaction
         .cut_count = compaction->cut_count,
         .added = compaction->output.places,
         .added_count = compaction->output.place_count,
+        .lost = &compaction->lost.list,
     };
 }
 
@@ -274,8 +275,9 @@ static enum status taken_cut(struct lsm *lsm)
     enum status status = STATUS_OK;
     for (uint32_t i = 0; status == STATUS_OK && i < compaction->taken_count; i++) {
         status = table_output_cut(lsm, &compaction->output, &compaction->taken[i]);
+        quarantine_list_cut(&compaction->lost.list, &compaction->taken[i]);
     }
-    return status;
+    return compaction->lost.list.failed ? STATUS_NO_MEMORY : status;
 }
 
 static enum status step_commit(struct lsm *lsm)
@@ -411,6 +413,7 @@ static void step_free(struct lsm *lsm)
         bound_free(compaction->taken[i].lower);
         bound_free(compaction->taken[i].upper);
     }
+    quarantine_list_deinit(&compaction->lost.list);
     memory_free(compaction->taken);
     compaction->taken = NULL;
     compaction->taken_count = 0;
@@ -460,6 +463,7 @@ static enum status step_install_locked(struct lsm *lsm)
     enum status status = sources_change_locked(lsm, &change, false);
     if (status == STATUS_OK) {
         lsm->stats.compaction_read += compaction->read_size;
+        quarantine_told_locked(lsm, &compaction->lost.list);
         lsm->stats.compaction_written += compaction->output.size;
         lsm->stats.purged_count += compaction->purged_count;
     }

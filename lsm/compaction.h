@@ -70,7 +70,8 @@ struct compaction {
     uint64_t read_size;
     struct clip *taken; /* Stretches that went since it began; bounds owned. */
     uint32_t taken_count;
-    bool exclusive; /* See changes_begin_locked(). */
+    struct quarantine_sink lost; /* What it could not read. */
+    bool exclusive;              /* See changes_begin_locked(). */
     uint64_t purged_count;
     enum status status;
 };

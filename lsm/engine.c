@@ -193,9 +193,10 @@ void engine_pump_locked(struct lsm *lsm)
     if (!lsm->stopping && (!lsm->failed || resume_flushes_locked(lsm))) {
         flush_pump_locked(lsm);
         compaction_pump_locked(lsm);
+        changes_pump_locked(lsm);
     }
     if (!lsm->failed && !lsm->stopping) {
-        changes_pump_locked(lsm);
+        quarantines_pump_locked(lsm);
         space_pump_locked(lsm);
     }
     if (notice_due_locked(lsm)) {
@@ -267,6 +268,9 @@ static void notify_done(struct env_job *job, enum status status)
     resume_tell_locked(lsm);
     requests_tell_locked(lsm, &lsm->flush_requests, &lsm->flushed_total);
     requests_tell_locked(lsm, &lsm->compact_requests, &lsm->compacted_total);
+    if (lsm->quarantines.untold.count > 0) {
+        quarantines_tell_locked(lsm);
+    }
     if (changes_end_is_near_locked(lsm)) {
         mutex_unlock(&lsm->mutex);
         changes_cancel(lsm);
@@ -304,5 +308,6 @@ void engine_init_jobs(struct lsm *lsm)
     compaction_init(lsm);
     changes_init(lsm);
     ingests_init(lsm);
+    quarantines_init(lsm);
     sources_cleanup_init(lsm);
 }

@@ -32,6 +32,7 @@
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
 #include "lsm/purge.h"
+#include "lsm/quarantine.h"
 #include "lsm/resume.h"
 #include "lsm/space.h"
 #include "lsm/table_set.h"
@@ -137,7 +138,12 @@ struct lsm {
     struct purge purge;
     struct changes changes;
     struct ingests ingests;
-    uint32_t guest_job_count; /* Jobs of ingests and checkpoints that are submitted. */
+    uint32_t guest_job_count; /* Jobs of ingests, checkpoints, scrubs and second looks. */
+    struct quarantines quarantines;
+    struct change quarantine_change; /* Of the second look. */
+    struct quarantine_list damaged;  /* What recovery could not open, until it is written down; */
+    uint64_t *damaged_ids;           /* and these files. */
+    uint32_t damaged_count;
     uint64_t frozen_total;    /* Memtables ever frozen, plus one. */
     uint64_t flushed_total;   /* Of those, how many are in tables. */
     uint64_t compacted_total; /* Of those, how many are in the bottom. */

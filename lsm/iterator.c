@@ -36,10 +36,12 @@ struct lsm_iterator {
     struct buffer lower;
     struct buffer upper;
     struct buffer from;
-    uint32_t watch;      /* GAP_WATCH_NONE: none. */
-    uint64_t dead_row;   /* Dead cells since the last live one. */
-    uint64_t dead_count; /* Of those, under the watch. */
-    uint64_t dead_ms;    /* From when on these are dead. */
+    uint32_t watch;              /* GAP_WATCH_NONE: none. */
+    uint64_t dead_row;           /* Dead cells since the last live one. */
+    uint64_t dead_count;         /* Of those, under the watch. */
+    uint64_t dead_ms;            /* From when on these are dead. */
+    struct quarantine_sink sink; /* Damage its cursors passed over. */
+    struct buffer told;          /* Damage on this side of it was told, as `from` would be set. */
     struct merge merge;
     /* Cursors over `sources`, in memory behind this struct while there is enough of it. */
     uint32_t memtable_count;
@@ -99,7 +101,7 @@ static void cursors_open(struct lsm_iterator *iterator)
         iterator->cursors[count++] = &iterator->memtables[i].base;
     }
     for (uint32_t i = 0; i < iterator->run_count; i++) {
-        run_cursor_open(&iterator->runs[i], &set->runs[i]);
+        run_cursor_open(&iterator->runs[i], &set->runs[i], &iterator->sink);
         iterator->cursors[count++] = &iterator->runs[i].base;
     }
     merge_open_in(&iterator->merge, iterator->cursors, count, iterator->entries);
@@ -155,6 +157,10 @@ static enum status options_take(struct lsm_iterator *iterator,
     if (status == STATUS_OK) {
         status = bound_set(&iterator->from, options->reverse ? options->upper : options->lower);
     }
+    if (status == STATUS_OK) {
+        status = bound_set(&iterator->told, buffer_slice(&iterator->from));
+    }
+    quarantine_list_deinit(&iterator->sink.list);
     iterator->wait = options->wait;
     iterator->work_budget = options->work_budget == 0 ? ITERATOR_WORK_BUDGET : options->work_budget;
     iterator->now_ms = options->now_ms;
@@ -182,7 +188,8 @@ enum status lsm_iterator_open(struct lsm *lsm, const struct lsm_iterator_options
         sources_unpin(lsm, sources);
         return STATUS_NO_MEMORY;
     }
-    *made = (struct lsm_iterator){.lsm = lsm, .sources = sources, .watch = GAP_WATCH_NONE};
+    *made = (struct lsm_iterator){
+        .lsm = lsm, .sources = sources, .sink.lsm = lsm, .watch = GAP_WATCH_NONE};
     cursors_place(made, made + 1, memtable_count, run_count);
     cursors_open(made);
     enum status status = options_take(made, options);
@@ -406,6 +413,74 @@ static enum status iterator_show(struct lsm_iterator *iterator, struct slice *ke
     return STATUS_OK;
 }
 
+/* Of the lost stretches between what was told and the key that comes next (`end`: the bound), the
+ * first in the direction of the walk; NULL: none. */
+static const struct quarantine *lost_next(const struct lsm_iterator *iterator,
+                                          const struct quarantine_list *list, bool end,
+                                          const struct quarantine *first)
+{
+    struct slice told = buffer_slice(&iterator->told);
+    struct slice key = iterator->merge.base.key;
+    struct slice lower = buffer_slice(&iterator->lower);
+    struct slice upper = buffer_slice(&iterator->upper);
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct clip *lost = &list->items[i].stretch;
+        bool inside = (upper.size == 0 || slice_compare(lost->lower, upper) < 0) &&
+                      (lost->upper.size == 0 || slice_compare(lost->upper, lower) > 0);
+        if (!iterator->reverse) {
+            bool ahead = lost->upper.size == 0 || slice_compare(lost->upper, told) > 0;
+            bool met = end || slice_compare(lost->lower, key) <= 0;
+            if (inside && ahead && met &&
+                (first == NULL || slice_compare(lost->lower, first->stretch.lower) < 0)) {
+                first = &list->items[i];
+            }
+        } else {
+            bool ahead = told.size == 0 || slice_compare(lost->lower, told) < 0;
+            bool met = end || lost->upper.size == 0 || slice_compare(lost->upper, key) > 0;
+            bool greater =
+                first != NULL && first->stretch.upper.size > 0 &&
+                (lost->upper.size == 0 || slice_compare(lost->upper, first->stretch.upper) > 0);
+            if (inside && ahead && met && (first == NULL || greater)) {
+                first = &list->items[i];
+            }
+        }
+    }
+    return first;
+}
+
+/* STATUS_CORRUPT: a lost stretch lies before what comes next; the next call goes on behind it. */
+static enum status lost_meet(struct lsm_iterator *iterator, bool end)
+{
+    const struct quarantine *first =
+        lost_next(iterator, &iterator->sources->tables->lost, end, NULL);
+    first = lost_next(iterator, &iterator->sink.list, end, first);
+    if (iterator->sink.list.failed) {
+        return STATUS_NO_MEMORY;
+    }
+    if (first == NULL) {
+        return STATUS_OK;
+    }
+    iterator->dead_row = 0;
+    iterator->dead_count = 0; /* Nothing is learnt of what cannot be read. */
+    watch_end(iterator, slice_make(NULL, 0), false);
+    struct slice to = iterator->reverse ? first->stretch.lower : first->stretch.upper;
+    iterator->ended = to.size == 0;
+    iterator->seeking = true;
+    iterator->stale = false;
+    buffer_clear(&iterator->told);
+    buffer_clear(&iterator->from);
+    buffer_append_slice(&iterator->told, to);
+    buffer_append_slice(&iterator->from, to);
+    bool fits =
+        buffer_status(&iterator->told) == STATUS_OK && buffer_status(&iterator->from) == STATUS_OK;
+    return fits ? STATUS_CORRUPT : STATUS_NO_MEMORY;
+}
+
+static bool lost_any(const struct lsm_iterator *iterator)
+{
+    return iterator->sink.list.count > 0 || iterator->sources->tables->lost.count > 0;
+}
+
 enum status lsm_iterator_next(struct lsm_iterator *iterator, struct slice *key, struct cell *cell)
 {
     ASSERT(iterator != NULL);
@@ -418,8 +493,15 @@ enum status lsm_iterator_next(struct lsm_iterator *iterator, struct slice *key, 
     }
     for (uint32_t work = 0; status == STATUS_OK && work < iterator->work_budget; work++) {
         status = iterator_move(iterator);
-        if (status == STATUS_NOT_FOUND ||
-            (status == STATUS_OK && is_outside(iterator, iterator->merge.base.key))) {
+        bool end = status == STATUS_NOT_FOUND ||
+                   (status == STATUS_OK && is_outside(iterator, iterator->merge.base.key));
+        if ((end || status == STATUS_OK) && lost_any(iterator)) {
+            enum status lost = lost_meet(iterator, end);
+            if (lost != STATUS_OK) {
+                return lost == STATUS_CORRUPT ? lost : iterator_fail(iterator, lost);
+            }
+        }
+        if (end) {
             return iterator_end(iterator);
         }
         uint64_t dead_ms = 0;
@@ -463,6 +545,8 @@ void lsm_iterator_close(struct lsm_iterator *iterator)
     buffer_deinit(&iterator->lower);
     buffer_deinit(&iterator->upper);
     buffer_deinit(&iterator->from);
+    buffer_deinit(&iterator->told);
+    quarantine_list_deinit(&iterator->sink.list);
     sources_unpin(iterator->lsm, iterator->sources);
     memory_free(iterator->owned);
     memory_free(iterator);

@@ -84,8 +84,21 @@ struct lookup {
     struct slice key;
     uint64_t hash;
     enum lsm_wait wait;
-    struct buffer *buffers[2]; /* The caller's, and one more for the rare second table. */
+    struct lsm *lsm;
+    bool damaged;                   /* A cell of the key may be lost, */
+    struct version damaged_version; /* up to this version. */
+    struct buffer *buffers[2];      /* The caller's, and one more for the rare second table. */
 };
+
+/* The block that may hold the key is damaged: go on, something greater may be found elsewhere. */
+static void damage_note(struct lookup *lookup, const struct table *table, uint32_t block_index)
+{
+    lookup->damaged = true;
+    if (version_compare(table->properties.version_max, lookup->damaged_version) > 0) {
+        lookup->damaged_version = table->properties.version_max;
+    }
+    quarantine_note(lookup->lsm, table->file_id, block_index);
+}
 
 static enum status table_look(struct lookup *lookup, const struct table *table,
                               struct finding *found)
@@ -106,6 +119,10 @@ static enum status table_look(struct lookup *lookup, const struct table *table,
     if (status == STATUS_NOT_FOUND) {
         count(&counters->table_count, shared);
         count(&counters->filter_false_count, shared);
+        return STATUS_OK;
+    }
+    if (status == STATUS_CORRUPT) {
+        damage_note(lookup, table, probe.block_index);
         return STATUS_OK;
     }
     if (status != STATUS_OK) {
@@ -173,6 +190,14 @@ static enum status lookup_end(struct lookup *lookup, const struct sources *sourc
     if (sources->tables->run_count > 0) {
         status = tables_look(lookup, sources->tables, found);
     }
+    const struct quarantine_list *lost = &sources->tables->lost;
+    if (lost->count > 0 && quarantine_list_find(lost, lookup->key, &lookup->damaged_version)) {
+        lookup->damaged = true;
+    }
+    if (status == STATUS_OK && lookup->damaged &&
+        (!found->any || version_compare(found->cell.version, lookup->damaged_version) <= 0)) {
+        status = STATUS_CORRUPT;
+    }
     if (status == STATUS_OK) {
         status = found->any ? finding_settle(found, lookup->buffers[0], lookup->buffers[1], cell)
                             : STATUS_NOT_FOUND;
@@ -195,6 +220,7 @@ enum status lsm_get(struct lsm *lsm, struct slice key, enum lsm_wait wait, struc
     unsigned slot = epoch_enter(&lsm->epoch);
     struct lookup lookup = {
         .counters = &lsm->reads[slot],
+        .lsm = lsm,
         .counters_shared = slot >= EPOCH_SLOT_COUNT,
         .key = key,
         .wait = wait,
@@ -278,6 +304,8 @@ static void wave_run(struct wave *wave, const struct sources *sources, struct lo
         struct lsm_get_many_item *item = &wave->items[i];
         lookup->key = item->key;
         lookup->buffers[0] = &item->scratch;
+        lookup->damaged = false;
+        lookup->damaged_version = (struct version){0};
         if (item->status == STATUS_OK) {
             item->status = lookup_end(lookup, sources, &wave->found[i], &item->cell);
         } else if (item->status == STATUS_WOULD_BLOCK) {
@@ -296,6 +324,7 @@ void lsm_get_many(struct lsm *lsm, struct lsm_get_many_item *items, uint32_t cou
     const struct sources *sources = atomic_load(&lsm->sources);
     struct lookup lookup = {
         .counters = &lsm->reads[slot],
+        .lsm = lsm,
         .counters_shared = slot >= EPOCH_SLOT_COUNT,
         .wait = wait,
         .buffers = {NULL, &second},

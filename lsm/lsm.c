@@ -123,6 +123,9 @@ static void leftovers_tell(struct lsm *lsm)
         lsm->resume.request = NULL;
     }
     ingests_abandon(lsm);
+    quarantines_deinit(lsm);
+    quarantine_list_deinit(&lsm->damaged);
+    memory_free(lsm->damaged_ids);
     while ((node = list_take_first(&lsm->flush_requests)) != NULL ||
            (node = list_take_first(&lsm->compact_requests)) != NULL) {
         struct lsm_request *request = container_of(node, struct lsm_request, node);
@@ -240,6 +243,7 @@ void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
     stats->compaction_debt = compaction_debt_locked(lsm, sources->tables);
     mutex_unlock(&lsm->mutex);
     sources_count(sources, stats);
+    stats->quarantine_count = sources->tables->lost.count;
     for (uint32_t i = 0; i < sources->frozen_count; i++) {
         stats->compaction_debt +=
             atomic_load_explicit(&sources->frozen[i]->size, memory_order_relaxed);

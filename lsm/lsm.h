@@ -61,6 +61,10 @@ struct lsm_options {
      * NULL: all are kept. Called from lanes; must be thread-safe.
      */
     bool (*keep)(void *context, struct slice key, const struct cell *cell);
+    /* A stretch of keys, [lower, upper), is quarantined: cells of it were lost, and reads of it are
+     * STATUS_CORRUPT unless they find something newer. Until it is excised it is told again at each
+     * open. On the loop; the bounds borrow until it returns. May be NULL. */
+    void (*corrupted)(void *context, struct slice lower, struct slice upper);
     /* The engine went read-only, with the reason. On the loop, once. May be NULL. */
     void (*failed)(void *context, enum status status);
     void *context;
@@ -70,7 +74,9 @@ struct lsm_options {
  * Blocks: call in a pool job, or outside the loop. Makes an empty engine if the folder does not
  * exist; recovers if it does. Background jobs run on `env` from here on.
  * STATUS_LOCKED, STATUS_IO, STATUS_NO_SPACE, STATUS_NO_MEMORY
- * STATUS_CORRUPT      synced data is damaged: nothing is changed, the log names file and offset.
+ * STATUS_CORRUPT      synced data of the log or the manifest is damaged: nothing is changed, the
+ *                     log names file and offset. (A damaged table costs its stretch, see
+ *                     options.corrupted, and is kept under a name that ends in ".damaged".)
  * STATUS_UNSUPPORTED  written by a newer format version.
  */
 MUST_USE enum status lsm_open(struct env *env, const struct lsm_options *options, struct lsm **lsm);
@@ -129,7 +135,8 @@ enum lsm_wait { LSM_MAY_BLOCK, LSM_NOWAIT };
  * caller's to judge.
  * STATUS_NOT_FOUND    no cell.
  * STATUS_WOULD_BLOCK  only with LSM_NOWAIT: ask again from a pool job.
- * STATUS_CORRUPT      the block that may hold it is damaged; logged with file and offset.
+ * STATUS_CORRUPT      what may hold it is damaged, or was, and nothing newer was found; logged with
+ *                     file and offset, and see options.corrupted.
  * STATUS_IO, STATUS_NO_MEMORY
  */
 MUST_USE enum status lsm_get(struct lsm *lsm, struct slice key, enum lsm_wait wait,
@@ -181,7 +188,8 @@ MUST_USE enum status lsm_iterator_reopen(struct lsm_iterator *iterator,
  * STATUS_NOT_FOUND    the end.
  * STATUS_BUDGET       passed over enough for one call; call again to go on.
  * STATUS_WOULD_BLOCK  only with LSM_NOWAIT; the iterator stands where it stood.
- * STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY: and then the end.
+ * STATUS_CORRUPT      here lies a stretch of which cells were lost: the next call goes on behind
+ * it. (What is newer in it can be had with lsm_get.) STATUS_IO, STATUS_NO_MEMORY: and then the end.
  */
 MUST_USE enum status lsm_iterator_next(struct lsm_iterator *iterator, struct slice *key,
                                        struct cell *cell);
@@ -204,6 +212,14 @@ struct lsm_request {
 MUST_USE enum status lsm_flush(struct lsm *lsm, struct lsm_request *request);
 /* Flushes, then merges every tier into the bottom. */
 MUST_USE enum status lsm_compact(struct lsm *lsm, struct lsm_request *request);
+
+/*
+ * Reads every block of every table from the disk, in slices. `done` says STATUS_OK if all is sound,
+ * and STATUS_CORRUPT if damage was found: it is logged, and stretches that are lost are quarantined
+ * (soon, if they are not yet). STATUS_IO, STATUS_NO_MEMORY, STATUS_CANCELLED: not all was read.
+ * STATUS_CLOSED, STATUS_NO_MEMORY: `done` is not called.
+ */
+MUST_USE enum status lsm_scrub(struct lsm *lsm, struct lsm_request *request);
 
 /*
  * A stretch goes: every cell of it that was accepted before the call, whatever its version; what is
@@ -342,6 +358,8 @@ struct lsm_stats {
     uint64_t gap_count;         /* Stretches known to hold nothing that lives. */
     uint64_t gap_learnt_count;  /* Times one was learnt or made larger. */
     uint64_t gap_jump_count;    /* Times an iterator jumped over one. */
+    uint64_t scrub_size;        /* Bytes of tables that scrubs read. */
+    uint64_t quarantine_count;  /* Stretches of which cells may be lost. */
     struct version version_max; /* At or above every version ever merged, queued ones included. */
     bool read_only;
     bool full; /* Writes but deletes are refused for want of space. */

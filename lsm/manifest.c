@@ -35,6 +35,7 @@ enum manifest_tag {
     MANIFEST_NEXT_FILE = 6,
     MANIFEST_CUT = 7,
     MANIFEST_EXCISE = 8,
+    MANIFEST_QUARANTINE = 9,
 };
 
 void manifest_put_table(struct buffer *edit, const struct manifest_table *table)
@@ -88,6 +89,14 @@ void manifest_put_excise(struct buffer *edit, const struct clip *stretch, uint64
     codec_put_bytes(edit, stretch->lower);
     codec_put_bytes(edit, stretch->upper);
     codec_put_u64(edit, position);
+}
+
+void manifest_put_quarantine(struct buffer *edit, const struct quarantine *quarantine)
+{
+    codec_put_u8(edit, MANIFEST_QUARANTINE);
+    codec_put_bytes(edit, quarantine->stretch.lower);
+    codec_put_bytes(edit, quarantine->stretch.upper);
+    version_put(edit, quarantine->version_max);
 }
 
 void manifest_put_segment(struct buffer *edit, const struct manifest_segment *segment)
@@ -349,6 +358,10 @@ static enum status excise_apply(struct manifest_state *state, struct codec_reade
         return STATUS_CORRUPT;
     }
     enum status status = tables_cut(state, NULL, &excise.stretch);
+    quarantine_list_cut(&state->quarantines, &excise.stretch);
+    if (state->quarantines.failed) {
+        return STATUS_NO_MEMORY;
+    }
     if (status != STATUS_OK || excise.position <= state->replay_position) {
         return status;
     }
@@ -363,6 +376,18 @@ static enum status excise_apply(struct manifest_state *state, struct codec_reade
         excises[state->excise_count++].position = excise.position;
     }
     return status;
+}
+
+static enum status quarantine_apply(struct manifest_state *state, struct codec_reader *reader)
+{
+    struct clip stretch = {.lower = codec_get_bytes(reader)};
+    stretch.upper = codec_get_bytes(reader);
+    struct version version_max = version_get(reader);
+    if (!codec_reader_ok(reader) || !clip_is_stretch(&stretch)) {
+        return STATUS_CORRUPT;
+    }
+    quarantine_list_add(&state->quarantines, &stretch, version_max);
+    return state->quarantines.failed ? STATUS_NO_MEMORY : STATUS_OK;
 }
 
 /* Nothing that is replayed lies before the position any more. */
@@ -476,6 +501,9 @@ enum status manifest_state_apply(struct manifest_state *state, struct slice edit
         case MANIFEST_EXCISE:
             status = excise_apply(state, &reader);
             break;
+        case MANIFEST_QUARANTINE:
+            status = quarantine_apply(state, &reader);
+            break;
         default:
             status = STATUS_CORRUPT;
             break;
@@ -506,6 +534,9 @@ void manifest_state_put(struct buffer *edit, const struct manifest_state *state)
     for (uint32_t i = 0; i < state->table_count; i++) {
         table_put(edit, &state->tables[i]);
     }
+    for (uint32_t i = 0; i < state->quarantines.count; i++) {
+        manifest_put_quarantine(edit, &state->quarantines.items[i]);
+    }
     for (uint32_t i = 0; i < state->segment_count; i++) {
         manifest_put_segment(edit, &state->segments[i]);
     }
@@ -522,6 +553,7 @@ void manifest_state_deinit(struct manifest_state *state)
         key_free(state->excises[i].stretch.lower);
         key_free(state->excises[i].stretch.upper);
     }
+    quarantine_list_deinit(&state->quarantines);
     memory_free(state->excises);
     memory_free(state->tables);
     memory_free(state->segments);

@@ -23,6 +23,7 @@
 #include "base/env.h"
 #include "base/mutex.h"
 #include "lsm/clip.h"
+#include "lsm/quarantine.h"
 #include "lsm/table.h"
 
 #define MANIFEST_FORMAT_VERSION 2 /* 1: lower bounds of runs instead of cuts; still read. */
@@ -66,6 +67,7 @@ struct manifest_state {
     struct manifest_excise *excises;
     uint32_t excise_count;
     uint32_t excise_capacity;
+    struct quarantine_list quarantines;
     struct manifest_segment *segments; /* By ascending id. */
     uint32_t segment_count;
     uint32_t segment_capacity;
@@ -83,6 +85,8 @@ void manifest_put_gap(struct buffer *edit, uint64_t file_id, struct slice lower,
                       struct slice upper);
 /* The stretch is cut off all tables that are there, and off the log up to `position`. */
 void manifest_put_excise(struct buffer *edit, const struct clip *stretch, uint64_t position);
+/* Cells of the stretch up to this version may be lost, until it is excised. */
+void manifest_put_quarantine(struct buffer *edit, const struct quarantine *quarantine);
 void manifest_put_segment(struct buffer *edit, const struct manifest_segment *segment);
 /* Everything before `replay_position` is in tables; segments below `segment_id` are dead. */
 void manifest_put_replay(struct buffer *edit, uint64_t replay_position, uint64_t segment_id);

@@ -21,6 +21,7 @@
 enum file_kind { FILE_OTHER, FILE_TABLE, FILE_SEGMENT, FILE_SPARE, FILE_TEMPORARY };
 
 #define FILE_NAME_DIGITS 16u
+#define DAMAGED_SUFFIX ".damaged"
 
 struct folder_file {
     uint64_t id;
@@ -218,6 +219,31 @@ static bool is_spare(const struct lsm *lsm, const struct folder_file *file)
     return found;
 }
 
+static bool is_damaged(const struct lsm *lsm, const struct folder_file *file)
+{
+    for (uint32_t i = 0; file->kind == FILE_TABLE && i < lsm->damaged_count; i++) {
+        if (lsm->damaged_ids[i] == file->id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Under a name that is nobody's: somebody may want to look at it, or to save cells from it. */
+static void damaged_keep(struct lsm *lsm, const char *path)
+{
+    size_t size = strlen(path) + sizeof(DAMAGED_SUFFIX);
+    char *kept = memory_allocate(size);
+    if (kept == NULL) {
+        return; /* It stays where it is; the next open removes it. */
+    }
+    int length = snprintf(kept, size, "%s%s", path, DAMAGED_SUFFIX);
+    ASSERT(length > 0 && (size_t)length < size);
+    enum status status = lsm->env->ops->name_rename(lsm->env, path, kept);
+    log_warn(lsm->env, "lsm.table_kept", "path=%s status=%s", kept, status_name(status));
+    memory_free(kept);
+}
+
 static void orphans_remove(struct lsm *lsm, const struct folder *folder)
 {
     for (uint32_t i = 0; i < folder->count; i++) {
@@ -226,7 +252,9 @@ static void orphans_remove(struct lsm *lsm, const struct folder *folder)
             continue;
         }
         char *path = file_path(lsm, file);
-        if (path != NULL) {
+        if (path != NULL && is_damaged(lsm, file)) {
+            damaged_keep(lsm, path);
+        } else if (path != NULL) {
             enum status status = lsm->env->ops->name_remove(lsm->env, path);
             if (status != STATUS_OK && status != STATUS_NOT_FOUND) { /* Next time, then. */
                 log_warn(lsm->env, "lsm.remove_failed", "path=%s status=%s", path,
@@ -247,7 +275,6 @@ static enum status table_load(struct lsm *lsm, const struct manifest_table *list
     enum status status = table_open(lsm->env, path, listed->file_id, &listed->properties, table);
     if (status == STATUS_NOT_FOUND) {
         log_error(lsm->env, "lsm.table_missing", "path=%s", path);
-        status = STATUS_CORRUPT;
     }
     memory_free(path);
     if (status != STATUS_OK) {
@@ -260,7 +287,30 @@ static enum status table_load(struct lsm *lsm, const struct manifest_table *list
     return STATUS_OK;
 }
 
-/* Of tables that are open, in the order of the manifest's. */
+/* What counts of it may be lost; the file is kept aside. It costs its stretch, not the engine. */
+static enum status table_give_up(struct lsm *lsm, const struct manifest_table *listed)
+{
+    const struct table_properties *properties = &listed->properties;
+    uint64_t *ids =
+        memory_resize(lsm->damaged_ids, (lsm->damaged_count + 1) * sizeof(*lsm->damaged_ids));
+    if (ids == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    lsm->damaged_ids = ids;
+    ids[lsm->damaged_count++] = listed->file_id;
+    for (uint32_t i = 0; i < listed->clip_count; i++) {
+        quarantine_list_add_range(&lsm->damaged, properties->key_min, properties->key_max,
+                                  &listed->clips[i], properties->version_max);
+    }
+    if (version_compare(properties->version_max, lsm->stats.version_max) > 0) {
+        lsm->stats.version_max = properties->version_max;
+    }
+    log_error(lsm->env, "lsm.table_damaged", "path=%s file=%016llx", lsm->path,
+              (unsigned long long)listed->file_id);
+    return lsm->damaged.failed ? STATUS_NO_MEMORY : STATUS_OK;
+}
+
+/* Of tables that are open, or NULL, in the order of the manifest's. */
 static enum status set_make(struct lsm *lsm, struct table *const *tables, struct table_set **set)
 {
     const struct manifest_state *state = &lsm->manifest.state;
@@ -275,7 +325,7 @@ static enum status set_make(struct lsm *lsm, struct table *const *tables, struct
     uint32_t count = 0;
     for (uint32_t i = 0; i < state->table_count; i++) {
         const struct manifest_table *listed = &state->tables[i];
-        for (uint32_t j = 0; j < listed->clip_count; j++) {
+        for (uint32_t j = 0; tables[i] != NULL && j < listed->clip_count; j++) {
             places[count++] = (struct table_place){.table = tables[i],
                                                    .run_id = listed->run_id,
                                                    .tier = listed->tier,
@@ -288,7 +338,8 @@ static enum status set_make(struct lsm *lsm, struct table *const *tables, struct
         status = STATUS_CORRUPT;
     }
     if (status == STATUS_OK) {
-        struct table_change change = {.added = places, .added_count = count};
+        quarantine_list_add_all(&lsm->damaged, &state->quarantines);
+        struct table_change change = {.added = places, .added_count = count, .lost = &lsm->damaged};
         *set = table_set_create(NULL, &change);
         status = *set == NULL ? STATUS_NO_MEMORY : STATUS_OK;
     }
@@ -307,13 +358,17 @@ static enum status tables_load(struct lsm *lsm, struct table_set **set)
     uint32_t count = 0;
     while (status == STATUS_OK && count < state->table_count) {
         status = table_load(lsm, &state->tables[count], &tables[count]);
+        if (status == STATUS_CORRUPT) {
+            tables[count] = NULL;
+            status = table_give_up(lsm, &state->tables[count]);
+        }
         count += status == STATUS_OK ? 1 : 0;
     }
     if (status == STATUS_OK) {
         status = set_make(lsm, tables, set);
     }
     for (uint32_t i = 0; i < count; i++) {
-        if (table_release(tables[i])) {
+        if (tables[i] != NULL && table_release(tables[i])) {
             table_close(tables[i]);
         }
     }
@@ -482,6 +537,12 @@ static enum status log_begin(struct lsm *lsm)
         listed.start_position = WAL_START_UNKNOWN;
     }
     struct buffer edit = {0};
+    for (uint32_t i = 0; i < lsm->damaged_count; i++) {
+        manifest_put_drop(&edit, lsm->damaged_ids[i]);
+    }
+    for (uint32_t i = 0; i < lsm->damaged.count; i++) {
+        manifest_put_quarantine(&edit, &lsm->damaged.items[i]);
+    }
     manifest_put_segment(&edit, &listed);
     manifest_put_next_file(&edit, lsm->next_file_id);
     if (anew) {
@@ -529,6 +590,9 @@ static enum status folder_open(struct lsm *lsm, const struct folder *folder)
     lsm->next_file_id = next > folder->id_max ? next : folder->id_max + 1;
     struct table_set *set = NULL;
     status = tables_load(lsm, &set);
+    if (status == STATUS_NOT_FOUND) {
+        status = STATUS_CORRUPT; /* No damage of a table: the manifest is another one's. */
+    }
     if (status == STATUS_OK) {
         status = sources_begin(lsm, set);
     }
@@ -571,6 +635,7 @@ enum status recovery_run(struct lsm *lsm)
     }
     if (status == STATUS_OK) {
         orphans_remove(lsm, &folder);
+        quarantine_told_locked(lsm, &lsm->damaged); /* Nothing runs yet. */
         log_info(lsm->env, "lsm.opened", "path=%s tables=%u position=%llu", lsm->path,
                  lsm->manifest.state.table_count, (unsigned long long)lsm->wal.position);
     }

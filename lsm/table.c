@@ -1023,6 +1023,12 @@ static enum status table_cursor_seek_before(struct cursor *base, struct slice bo
     if (bound.size > 0 && !fence_search(cursor->table, bound, &block_index)) {
         return STATUS_NOT_FOUND;
     }
+    if (bound.size > 0 && slice_equal(fence_key(cursor->table, block_index), bound)) {
+        if (block_index == 0) {
+            return STATUS_NOT_FOUND;
+        }
+        block_index--; /* No key of a block is below its separator. */
+    }
     cursor_aim(cursor, block_index);
     cursor->streak = 0;
     enum status status = cursor_load(cursor, wait);

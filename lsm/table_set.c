@@ -234,6 +234,23 @@ static struct table_set *set_allocate(const struct table_place *places, uint32_t
     return set;
 }
 
+static bool lost_fill(struct table_set *set, const struct table_set *old,
+                      const struct table_change *change)
+{
+    if (old != NULL) {
+        quarantine_list_add_all(&set->lost, &old->lost);
+    }
+    for (uint32_t i = 0; i < change->cut_count; i++) {
+        if (change->cuts[i].file_id == TABLE_CUT_ALL) {
+            quarantine_list_cut(&set->lost, &change->cuts[i].stretch);
+        }
+    }
+    if (change->lost != NULL) {
+        quarantine_list_add_all(&set->lost, change->lost);
+    }
+    return !set->lost.failed;
+}
+
 static void set_fill(struct table_set *set, const struct table_place *places, uint32_t count)
 {
     struct clip *clips = (struct clip *)(void *)(set->runs + count);
@@ -264,6 +281,12 @@ struct table_set *table_set_create(const struct table_set *old, const struct tab
     places_collect(old, change, &list);
     places_sort(list.places, list.count);
     struct table_set *set = set_allocate(list.places, list.count);
+    if (set != NULL && !lost_fill(set, old, change)) {
+        quarantine_list_deinit(&set->lost);
+        memory_free(set->bounds);
+        memory_free(set);
+        set = NULL;
+    }
     if (set != NULL) {
         set_fill(set, list.places, list.count);
         set->number = old == NULL ? 1 : old->number + 1;
@@ -293,6 +316,7 @@ void table_set_release(struct table_set *set, struct list_node *garbage)
             }
         }
     }
+    quarantine_list_deinit(&set->lost);
     memory_free(set->bounds);
     memory_free(set);
 }
@@ -374,6 +398,9 @@ void table_change_put(struct buffer *edit, const struct table_change *change,
     for (uint32_t i = 0; i < change->added_count;) {
         i += places_put(edit, &change->added[i], change->added_count - i);
     }
+    for (uint32_t i = 0; change->lost != NULL && i < change->lost->count; i++) {
+        manifest_put_quarantine(edit, &change->lost->items[i]);
+    }
 }
 
 uint32_t run_lower_bound(const struct run *run, struct slice bound)
@@ -430,6 +457,41 @@ static enum status cursor_show(struct run_cursor *cursor)
     return STATUS_OK;
 }
 
+/* The table's cursor stands before a damaged block: says so, and sets *behind to where it goes on.
+ * STATUS_NOT_FOUND: behind it there is nothing of the place. */
+static enum status damage_pass(struct run_cursor *cursor, bool reverse, struct slice *behind)
+{
+    const struct clip *clip = &cursor->run->clips[cursor->table_index];
+    const struct table *table = cursor->run->tables[cursor->table_index];
+    uint32_t block_index = cursor->table.block_index;
+    struct slice lower;
+    struct slice upper;
+    quarantine_list_add_block(&cursor->sink->list, table, clip, block_index);
+    if (cursor->sink->lsm != NULL) {
+        quarantine_note(cursor->sink->lsm, table->file_id, block_index);
+    }
+    if (cursor->sink->list.failed) {
+        return STATUS_NO_MEMORY;
+    }
+    table_block_bounds(table, block_index, &lower, &upper);
+    *behind = reverse ? lower : upper;
+    if (block_index == 0 && reverse) {
+        return STATUS_NOT_FOUND;
+    }
+    return behind->size == 0 ? STATUS_NOT_FOUND : STATUS_OK;
+}
+
+static enum status cursor_enter(struct run_cursor *cursor, struct slice entry, bool reverse,
+                                enum lsm_wait wait)
+{
+    struct cursor *table = &cursor->table.base;
+    enum status status =
+        reverse ? cursor_seek_before(table, entry, wait) : cursor_seek(table, entry, wait);
+    cursor->entering = status == STATUS_WOULD_BLOCK;
+    cursor->entry = entry;
+    return status;
+}
+
 /* What the table's cursor said on its way up: behind the end of a place the next one begins. */
 static enum status cursor_ascend(struct run_cursor *cursor, enum status status, enum lsm_wait wait)
 {
@@ -440,6 +502,14 @@ static enum status cursor_ascend(struct run_cursor *cursor, enum status status, 
             (upper.size == 0 || slice_compare(cursor->table.base.key, upper) < 0)) {
             return cursor_show(cursor);
         }
+        if (status == STATUS_CORRUPT) {
+            struct slice behind;
+            status = damage_pass(cursor, false, &behind);
+            if (status == STATUS_OK) {
+                status = cursor_enter(cursor, behind, false, wait);
+                continue;
+            }
+        }
         if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
             return status;
         }
@@ -447,8 +517,7 @@ static enum status cursor_ascend(struct run_cursor *cursor, enum status status, 
             return STATUS_NOT_FOUND;
         }
         table_enter(cursor, cursor->table_index + 1);
-        status = cursor_seek(&cursor->table.base, run->clips[cursor->table_index].lower, wait);
-        cursor->entering = status == STATUS_WOULD_BLOCK;
+        status = cursor_enter(cursor, run->clips[cursor->table_index].lower, false, wait);
     }
 }
 
@@ -461,6 +530,14 @@ static enum status cursor_descend(struct run_cursor *cursor, enum status status,
         if (status == STATUS_OK && slice_compare(cursor->table.base.key, lower) >= 0) {
             return cursor_show(cursor);
         }
+        if (status == STATUS_CORRUPT) {
+            struct slice behind;
+            status = damage_pass(cursor, true, &behind);
+            if (status == STATUS_OK) {
+                status = cursor_enter(cursor, behind, true, wait);
+                continue;
+            }
+        }
         if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
             return status;
         }
@@ -468,9 +545,7 @@ static enum status cursor_descend(struct run_cursor *cursor, enum status status,
             return STATUS_NOT_FOUND;
         }
         table_enter(cursor, cursor->table_index - 1);
-        status =
-            cursor_seek_before(&cursor->table.base, run->clips[cursor->table_index].upper, wait);
-        cursor->entering = status == STATUS_WOULD_BLOCK;
+        status = cursor_enter(cursor, run->clips[cursor->table_index].upper, true, wait);
     }
 }
 
@@ -523,9 +598,7 @@ static enum status run_cursor_next(struct cursor *base, enum lsm_wait wait)
             return cursor_show(cursor);
         }
     } else {
-        struct slice lower = cursor->run->clips[cursor->table_index].lower;
-        status = cursor_seek(&cursor->table.base, lower, wait);
-        cursor->entering = status == STATUS_WOULD_BLOCK;
+        status = cursor_enter(cursor, cursor->entry, false, wait);
     }
     return cursor_ascend(cursor, status, wait);
 }
@@ -533,14 +606,8 @@ static enum status run_cursor_next(struct cursor *base, enum lsm_wait wait)
 static enum status run_cursor_previous(struct cursor *base, enum lsm_wait wait)
 {
     struct run_cursor *cursor = cursor_of(base);
-    enum status status = STATUS_OK;
-    if (!cursor->entering) {
-        status = cursor_previous(&cursor->table.base, wait);
-    } else {
-        struct slice upper = cursor->run->clips[cursor->table_index].upper;
-        status = cursor_seek_before(&cursor->table.base, upper, wait);
-        cursor->entering = status == STATUS_WOULD_BLOCK;
-    }
+    enum status status = cursor->entering ? cursor_enter(cursor, cursor->entry, true, wait)
+                                          : cursor_previous(&cursor->table.base, wait);
     return cursor_descend(cursor, status, wait);
 }
 
@@ -558,6 +625,7 @@ static bool run_cursor_approach(struct cursor *base, struct slice bound, bool re
     index -= reverse ? 1 : 0;
     table_enter(cursor, index);
     cursor->entering = true;
+    cursor->entry = reverse ? run->clips[index].upper : run->clips[index].lower;
     if (reverse) {
         struct slice key_max = run->tables[index]->properties.key_max;
         struct slice upper = run->clips[index].upper;
@@ -577,10 +645,11 @@ static const struct cursor_ops run_cursor_ops = {
     .approach = run_cursor_approach,
 };
 
-void run_cursor_open(struct run_cursor *cursor, const struct run *run)
+void run_cursor_open(struct run_cursor *cursor, const struct run *run, struct quarantine_sink *sink)
 {
     ASSERT(run->table_count > 0);
-    *cursor = (struct run_cursor){.base.ops = &run_cursor_ops, .run = run};
+    ASSERT(sink != NULL);
+    *cursor = (struct run_cursor){.base.ops = &run_cursor_ops, .run = run, .sink = sink};
 }
 
 void run_cursor_close(struct run_cursor *cursor)

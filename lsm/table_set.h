@@ -45,6 +45,7 @@ struct table_set {
     uint64_t number; /* One more than that of the set it was made of. */
     struct run *runs;
     uint8_t *bounds; /* Of its clips. */
+    struct quarantine_list lost;
 };
 
 /* Where a table stands; the whole table if the clip has no bounds. */
@@ -70,6 +71,7 @@ struct table_change {
     uint32_t cut_count;
     const struct table_place *added;
     uint32_t added_count;
+    const struct quarantine_list *lost; /* Stretches more; NULL: none. */
 };
 
 /* Whether tables of one run lie in one tier and are disjoint, and there is one bottom at most: what
@@ -108,10 +110,15 @@ struct run_cursor {
     const struct run *run; /* The owner of the cursor holds the set. */
     struct table_cursor table;
     bool table_open;
-    bool entering;        /* A step reached table_index, which was not entered yet. */
+    bool entering;        /* A step reached table_index, or a place behind damage in it, ... */
+    struct slice entry;   /* ... and stands before it: where it seeks to (or before). */
     uint32_t table_index; /* Of the place. */
+    struct quarantine_sink *sink;
 };
-void run_cursor_open(struct run_cursor *cursor, const struct run *run);
+/* The cursor passes over damaged blocks, and says in the sink what was in them before it shows a
+ * key behind it. It ends with STATUS_NO_MEMORY if that cannot be said. */
+void run_cursor_open(struct run_cursor *cursor, const struct run *run,
+                     struct quarantine_sink *sink);
 void run_cursor_close(struct run_cursor *cursor);
 
 #endif

@@ -182,8 +182,9 @@ static void check_find(const struct shelf *shelf)
 static void check_cursor(const struct shelf *shelf, uint32_t from, bool reverse)
 {
     struct run_cursor cursor;
+    struct quarantine_sink sink = {0};
     char name[8];
-    run_cursor_open(&cursor, &shelf->set->runs[0]);
+    run_cursor_open(&cursor, &shelf->set->runs[0], &sink);
     struct slice bound = from == KEY_COUNT ? slice_make(NULL, 0) : key_at(from, name);
     enum status status = STATUS_OK;
     if (cursor_approach(&cursor.base, bound, reverse)) {
@@ -209,6 +210,7 @@ static void check_cursor(const struct shelf *shelf, uint32_t from, bool reverse)
         at += reverse ? -1 : 1;
     }
     cr_assert_eq(status, STATUS_NOT_FOUND);
+    cr_assert_eq(sink.list.count, 0);
     run_cursor_close(&cursor);
 }
 

@@ -288,6 +288,9 @@ Test(manifest, golden_file_of_version_2)
     manifest_put_cut(&edit, 4, &(struct clip){.lower = slice_text("b")});
     manifest_put_excise(&edit, &(struct clip){slice_text("a4"), slice_text("a40")}, 70);
     manifest_put_excise(&edit, &(struct clip){slice_text("b3+"), slice_text("b4")}, 80);
+    struct quarantine lost = {{slice_text("c6"), slice_text("c9")}, {.time = 5, .node = 6}};
+    manifest_put_quarantine(&edit, &lost);
+    manifest_put_excise(&edit, &(struct clip){slice_text("c8"), slice_text("d")}, 3);
     manifest_put_segment(&edit, &(struct manifest_segment){7, 8, 9});
     manifest_put_replay(&edit, 77, 7);
     manifest_put_next_file(&edit, 12);
@@ -308,6 +311,9 @@ Test(manifest, golden_file_of_version_2)
     cr_assert(slice_equal(state.tables[1].clips[0].upper, slice_text("b")));
     cr_assert_eq(state.excise_count, 1, "the other one is behind the replay position");
     cr_assert_eq(state.excises[0].position, 80);
+    cr_assert_eq(state.quarantines.count, 1);
+    cr_assert(slice_equal(state.quarantines.items[0].stretch.upper, slice_text("c8")));
+    cr_assert_eq(state.quarantines.items[0].version_max.node, 6);
     cr_assert(slice_equal(state.excises[0].stretch.lower, slice_text("b3+")));
     manifest_state_deinit(&state);
     buffer_deinit(&edit);
