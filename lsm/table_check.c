@@ -5,6 +5,7 @@
 
 #include "base/checksum.h"
 #include "base/contract.h"
+#include "lsm/clip.h"
 
 void table_check_open(struct table_check *check, const struct table *table)
 {
@@ -67,7 +68,9 @@ static enum status cell_check(struct table_check *check)
     if (check->found.entry_count > 0 && slice_compare(buffer_slice(&check->key_last), key) >= 0) {
         return check_fail(check, "keys out of order");
     }
-    if (!table_locate(check->table, &probe) || probe.block_index != check->cursor.block_index) {
+    struct clip block = {0};
+    table_block_bounds(check->table, check->cursor.block_index, &block.lower, &block.upper);
+    if (!table_locate(check->table, &probe) || !clip_holds(&block, key)) {
         return check_fail(check, "a key that the index does not lead to");
     }
     if (!table_filter_passes(check->table, &probe, LSM_MAY_BLOCK)) {

@@ -314,7 +314,8 @@ Test(ingest, files_that_do_not_fit_are_refused)
     refused(missing, 1, STATUS_NOT_FOUND, "missing");
     const char *const twice[] = {sent.paths[0], sent.paths[1], sent.paths[0]};
     refused(twice, 3, STATUS_CORRUPT, "overlapping");
-    cr_assert_eq(taken.ingest.problem_index, 2);
+    cr_assert_eq(taken.ingest.problem_index, 2, "%u %s", taken.ingest.problem_index,
+                 taken.ingest.problem);
     uint64_t checksums[] = {sent.checksums[0] ^ 1};
     taken = (struct taken){
         .ingest = {
