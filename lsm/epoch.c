@@ -133,12 +133,10 @@ static uint64_t oldest_reader(struct epoch *epoch)
 {
     uint64_t now = atomic_load(&epoch->current);
     bool before_last = atomic_load(&epoch->shared[(now + 1) & 1].entered) > 0;
-    uint64_t oldest = now;
+    uint64_t oldest = now - 1;
     if (!before_last) { /* See (4). Those of the last epoch are counted under its own parity. */
         atomic_store(&epoch->current, now + 1);
         oldest = atomic_load(&epoch->shared[now & 1].entered) > 0 ? now : now + 1;
-    } else {
-        oldest = now - 1;
     }
     for (unsigned i = 0; i < EPOCH_SLOT_COUNT; i++) {
         uint64_t entered = atomic_load(&epoch->slots[i].entered);

@@ -156,25 +156,27 @@ static uint32_t node_child_index(const struct memtable_node *node, const struct 
     return equal != NULL ? index : index - 1;
 }
 
-/* Macros, since gcc drops calls of functions that only prefetch as being without effect. */
-#define LINE_PREFETCH(start, index) \
-    __builtin_prefetch((const uint8_t *)(start) + (size_t)(index)*CACHE_LINE_SIZE)
+/* Always inline: gcc drops calls of functions that only prefetch as being without effect. */
+#define PREFETCHING static inline __attribute__((always_inline))
+
+PREFETCHING void lines_prefetch(const void *start, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        __builtin_prefetch((const uint8_t *)start + i * CACHE_LINE_SIZE);
+    }
+}
 
 /* All lines a search or an insert will touch, asked for at once. */
-#define NODE_PREFETCH(node)                                                                    \
-    do {                                                                                       \
-        for (size_t line = 0; line < sizeof(struct memtable_node) / CACHE_LINE_SIZE; line++) { \
-            LINE_PREFETCH(node, line);                                                         \
-        }                                                                                      \
-    } while (0)
+PREFETCHING void node_prefetch(const struct memtable_node *node)
+{
+    lines_prefetch(node, sizeof(*node) / CACHE_LINE_SIZE);
+}
 
-/* The first lines of a record: for most it is all of it. */
-#define RECORD_PREFETCH(record)   \
-    do {                          \
-        LINE_PREFETCH(record, 0); \
-        LINE_PREFETCH(record, 1); \
-        LINE_PREFETCH(record, 2); \
-    } while (0)
+/* Its first lines: for most records these are all. */
+PREFETCHING void record_prefetch(const struct memtable_record *record)
+{
+    lines_prefetch(record, 3);
+}
 
 static struct memtable_node *node_create(struct memtable *memtable, bool leaf)
 {
@@ -404,7 +406,7 @@ static enum status leaf_for_insert(struct memtable *memtable, const struct probe
     while (node->leaf == 0) {
         uint32_t index = node_child_index(node, probe);
         struct memtable_node *child = OWN(node->children[index]);
-        NODE_PREFETCH(child);
+        node_prefetch(child);
         if (OWN(child->count) == MEMTABLE_FANOUT) {
             struct fences beside = fences;
             fences_narrow(&beside, node, index);
@@ -559,7 +561,7 @@ void memtable_locate(const struct memtable *memtable, struct slice key,
     struct memtable_node *node = OWN(memtable->root);
     while (node->leaf == 0) {
         node = OWN(node->children[node_child_index(node, &probe)]);
-        NODE_PREFETCH(node);
+        node_prefetch(node);
     }
     *place = (struct memtable_place){.leaf = node, .split_count = memtable->split_count};
 }
@@ -686,7 +688,7 @@ static bool leaf_reach(const struct memtable *memtable, const struct look *look,
         }
         const struct memtable_node *child = LOAD(node->children[index]);
         if (child != NULL) {
-            NODE_PREFETCH(child);
+            node_prefetch(child);
         }
         if (!visit_step(visit, child)) {
             return false;
@@ -772,7 +774,7 @@ void memtable_lookup_touch(const struct memtable_lookup *lookup)
     uint64_t head = key_head(lookup->key, LOAD(lookup->leaf->skip));
     uint32_t index = heads_lower_bound(lookup->leaf, 0, count, head);
     if (index < count) {
-        RECORD_PREFETCH(LOAD(lookup->leaf->records[index]));
+        record_prefetch(LOAD(lookup->leaf->records[index]));
     }
 }
 
@@ -855,16 +857,22 @@ static bool fill_try(struct memtable_cursor *cursor, struct slice bound, bool af
     }
     bool copied = cursor->reverse ? cursor_copy_reverse(cursor, visit.node, index)
                                   : cursor_copy_forward(cursor, visit.node, index);
+    /* The leaf to which the walk comes once these are shown. */
+    const struct memtable_node *following =
+        cursor->reverse ? LOAD(visit.node->previous) : LOAD(visit.node->next);
+    if (following != NULL) {
+        node_prefetch(following);
+    }
     return copied && look_holds(cursor->memtable, &look, &visit);
 }
 
 /* Records of neighbouring keys lie anywhere: without this a walk waits for memory at each. */
-#define CURSOR_PREFETCH(cursor, index)                 \
-    do {                                               \
-        if ((index) < (cursor)->record_count) {        \
-            RECORD_PREFETCH((cursor)->records[index]); \
-        }                                              \
-    } while (0)
+PREFETCHING void cursor_prefetch(const struct memtable_cursor *cursor, uint32_t index)
+{
+    if (index < cursor->record_count) {
+        record_prefetch(cursor->records[index]);
+    }
+}
 
 /* Shows the record the cursor stands on. */
 static enum status cursor_show(struct memtable_cursor *cursor)
@@ -872,7 +880,7 @@ static enum status cursor_show(struct memtable_cursor *cursor)
     if (cursor->record_index >= cursor->record_count) {
         return STATUS_NOT_FOUND;
     }
-    CURSOR_PREFETCH(cursor, cursor->record_index + CURSOR_AHEAD);
+    cursor_prefetch(cursor, cursor->record_index + CURSOR_AHEAD);
     const struct memtable_record *record = cursor->records[cursor->record_index];
     cursor->base.key = memtable_record_key(record);
     cursor->base.cell = memtable_record_cell(record);
@@ -882,7 +890,7 @@ static enum status cursor_show(struct memtable_cursor *cursor)
 static enum status cursor_filled(struct memtable_cursor *cursor)
 {
     for (uint32_t i = 0; i < CURSOR_AHEAD; i++) {
-        CURSOR_PREFETCH(cursor, i);
+        cursor_prefetch(cursor, i);
     }
     return cursor_show(cursor);
 }

@@ -64,27 +64,41 @@ static struct thing *thing_make(uint64_t value)
     return thing;
 }
 
+struct hold {
+    unsigned slot;
+    const struct thing *thing;
+};
+
+static void hold_begin(struct hold *hold, struct prng *prng)
+{
+    hold->slot = epoch_enter(&epoch);
+    hold->thing = atomic_load(&places[prng_below(prng, PLACE_COUNT)]);
+    if (hold->slot >= EPOCH_SLOT_COUNT) {
+        atomic_fetch_add_explicit(&shared_count, 1, memory_order_relaxed);
+    }
+}
+
+static void hold_end(const struct hold *hold)
+{
+    CHECK(hold->thing->value == ~hold->thing->inverse);
+    epoch_leave(&epoch, hold->slot);
+}
+
 static void *reader_run(void *context)
 {
     struct prng prng;
-    prng_init(&prng, (uint64_t)(uintptr_t)context);
+    prng_init(&prng, *(const uint64_t *)context);
     while (!atomic_load(&ended)) {
-        unsigned slots[NEST_COUNT];
-        struct thing *held[NEST_COUNT];
+        struct hold holds[NEST_COUNT];
         unsigned count = prng_chance(&prng, 1, 8) ? NEST_COUNT : 1;
         for (unsigned i = 0; i < count; i++) {
-            slots[i] = epoch_enter(&epoch);
-            held[i] = atomic_load(&places[prng_below(&prng, PLACE_COUNT)]);
-            if (slots[i] >= EPOCH_SLOT_COUNT) {
-                atomic_fetch_add_explicit(&shared_count, 1, memory_order_relaxed);
-            }
+            hold_begin(&holds[i], &prng);
         }
         if (prng_chance(&prng, 1, 4)) {
             (void)sched_yield(); /* Much happens between the load and the use. */
         }
         for (unsigned i = 0; i < count; i++) { /* Those without a slot stay longest. */
-            CHECK(held[i]->value == ~held[i]->inverse);
-            epoch_leave(&epoch, slots[i]);
+            hold_end(&holds[i]);
             if (i % 16 == 15) {
                 (void)sched_yield();
             }
@@ -96,7 +110,7 @@ static void *reader_run(void *context)
 static void *writer_run(void *context)
 {
     struct prng prng;
-    prng_init(&prng, (uint64_t)(uintptr_t)context);
+    prng_init(&prng, *(const uint64_t *)context);
     for (unsigned i = 0; i < REPLACE_COUNT; i++) {
         struct thing *fresh = thing_make(prng_next(&prng));
         struct thing *old = atomic_exchange(&places[prng_below(&prng, PLACE_COUNT)], fresh);
@@ -119,6 +133,10 @@ static void *collector_run(void *context)
 
 int main(void)
 {
+    static uint64_t seeds[READER_COUNT + WRITER_COUNT];
+    for (unsigned i = 0; i < READER_COUNT + WRITER_COUNT; i++) {
+        seeds[i] = i + 1;
+    }
     pthread_t readers[READER_COUNT];
     pthread_t writers[WRITER_COUNT];
     pthread_t collectors[2];
@@ -126,11 +144,11 @@ int main(void)
     for (unsigned i = 0; i < PLACE_COUNT; i++) {
         atomic_init(&places[i], thing_make(i));
     }
-    for (uintptr_t i = 0; i < READER_COUNT; i++) {
-        CHECK(pthread_create(&readers[i], NULL, reader_run, (void *)(i + 1)) == 0);
+    for (unsigned i = 0; i < READER_COUNT; i++) {
+        CHECK(pthread_create(&readers[i], NULL, reader_run, &seeds[i]) == 0);
     }
-    for (uintptr_t i = 0; i < WRITER_COUNT; i++) {
-        CHECK(pthread_create(&writers[i], NULL, writer_run, (void *)(i + 100)) == 0);
+    for (unsigned i = 0; i < WRITER_COUNT; i++) {
+        CHECK(pthread_create(&writers[i], NULL, writer_run, &seeds[READER_COUNT + i]) == 0);
     }
     for (unsigned i = 0; i < 2; i++) {
         CHECK(pthread_create(&collectors[i], NULL, collector_run, NULL) == 0);
