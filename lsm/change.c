@@ -10,6 +10,7 @@
 
 #include "base/contract.h"
 #include "lsm/engine.h"
+#include "lsm/mutant.h"
 
 static struct change *change_first(const struct lsm *lsm)
 {
@@ -51,7 +52,7 @@ bool changes_hold_flush_locked(const struct lsm *lsm)
     list_for_each (node, following, &lsm->changes.queue) {
         const struct change *change = container_of(node, struct change, node);
         if (change->takes && change->goal <= lsm->flushed_total) {
-            return true;
+            return !LSM_MUTANT(FLUSH_IGNORES_EXCISE);
         }
     }
     return false;
@@ -62,7 +63,7 @@ bool change_takes_locked(const struct lsm *lsm, struct slice key, uint64_t posit
     list_for_each (node, following, &lsm->changes.queue) {
         const struct change *change = container_of(node, struct change, node);
         if (change->takes && position <= change->position && clip_holds(&change->stretch, key)) {
-            return true;
+            return !LSM_MUTANT(QUEUE_IGNORES_EXCISE);
         }
     }
     return false;

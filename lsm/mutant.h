@@ -17,6 +17,9 @@ enum lsm_mutant {
     LSM_MUTANT_PURGE_OLDER_RUNS_ONLY,    /* Only runs that came before the merge are asked. */
     LSM_MUTANT_PURGE_IGNORES_QUEUE,      /* What is on its way through the log is not asked. */
     LSM_MUTANT_REPLAY_TAIL_IGNORED,      /* Nor what the next open would replay. */
+    LSM_MUTANT_REPLAY_IGNORES_EXCISE,    /* A replay brings back a stretch that went. */
+    LSM_MUTANT_QUEUE_IGNORES_EXCISE,     /* So does a group that is synced meanwhile. */
+    LSM_MUTANT_FLUSH_IGNORES_EXCISE,     /* What comes after it is flushed before it is done. */
     LSM_MUTANT_GET_STOPS_AT_EQUAL,       /* A get does not look for greater stamps. */
     LSM_MUTANT_REMOVE_BEFORE_COMMIT,     /* A flush's log goes before the edit that drops it. */
     LSM_MUTANT_FLUSH_MOVES_REPLAY_EARLY, /* Past what is still in the active memtable. */

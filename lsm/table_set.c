@@ -321,11 +321,16 @@ void table_set_release(struct table_set *set, struct list_node *garbage)
     memory_free(set);
 }
 
-static bool set_has_file(const struct table_set *set, uint64_t file_id)
+/* Whether what is cut is still there: an excise may have taken it while a merge was under way. */
+static bool set_has_part(const struct table_set *set, const struct table_cut *cut)
 {
     for (uint32_t i = 0; i < set->run_count; i++) {
-        for (uint32_t j = 0; j < set->runs[i].table_count; j++) {
-            if (set->runs[i].tables[j]->file_id == file_id) {
+        const struct run *run = &set->runs[i];
+        for (uint32_t j = 0; j < run->table_count; j++) {
+            const struct table_properties *properties = &run->tables[j]->properties;
+            if (run->tables[j]->file_id == cut->file_id &&
+                clip_meets(&run->clips[j], properties->key_min, properties->key_max,
+                           &cut->stretch)) {
                 return true;
             }
         }
@@ -391,7 +396,7 @@ void table_change_put(struct buffer *edit, const struct table_change *change,
     for (uint32_t i = 0; i < change->cut_count; i++) {
         const struct table_cut *cut = &change->cuts[i];
         ASSERT(cut->file_id != TABLE_CUT_ALL); /* Whoever cuts all says why: manifest_put_excise. */
-        if (set_has_file(current, cut->file_id)) {
+        if (set_has_part(current, cut)) {
             manifest_put_cut(edit, cut->file_id, &cut->stretch);
         }
     }

@@ -142,11 +142,18 @@ static void change_begin(struct disk_sim *disk)
     }
 }
 
-/* NULL ends nothing. */
-static bool ends_with(const char *name, const char *end)
+/* Whether the name has one of the ends, which commas set off. NULL ends nothing. */
+static bool ends_with(const char *name, const char *ends)
 {
     size_t size = strlen(name);
-    return end != NULL && size >= strlen(end) && strcmp(name + size - strlen(end), end) == 0;
+    while (ends != NULL && *ends != '\0') {
+        size_t part = strcspn(ends, ",");
+        if (size >= part && memcmp(name + size - part, ends, part) == 0) {
+            return true;
+        }
+        ends += part + (ends[part] == ',');
+    }
+    return false;
 }
 
 /* Whether this call fails: by a drawn fault, or because a sweep has come to it. */

@@ -48,7 +48,8 @@ struct disk_sim_options {
     uint64_t write_ns_max;
     uint64_t sync_ns_max;
     uint64_t name_ns_max;
-    /* A planted fault: syncs of files whose name ends so only say STATUS_OK. NULL: none. */
+    /* A planted fault: syncs of files that were opened under a name with one of these ends, set off
+     * by commas, only say STATUS_OK. NULL: none. */
     const char *sync_skipped;
 };
 

@@ -10,7 +10,7 @@
 
 #include "node/mutant.h"
 
-#define WAL_NAME_END ".wal"
+#define WAL_NAME_END ".wal,.spare" /* Segments are made as spare files, and renamed. */
 
 static const struct {
     const char *name;

@@ -226,9 +226,21 @@ static void entry_add(struct model_key *key, uint32_t entry)
     key->entries[key->entry_count++] = entry;
 }
 
+/* Whether that write of the key goes with the excise under way. */
+static bool is_leaving(const struct model *model, uint32_t key, const struct model_write *write)
+{
+    const struct model_excise *excise = &model->excise;
+    return excise->pending && key >= excise->lower && key < excise->upper &&
+           write->order < excise->order;
+}
+
+/* What leaves may be passed over when its group is synced. */
 static void write_show(struct model *model, const struct model_write *write)
 {
     for (uint32_t i = 0; i < write->write.record_count; i++) {
+        if (is_leaving(model, write->keys[i], write)) {
+            continue;
+        }
         raise_to(&model->keys[write->keys[i]].low, &write->cells[i]);
     }
 }
@@ -302,6 +314,80 @@ bool model_all_durable(const struct model *model)
     return true;
 }
 
+static struct model_cell model_cell_of(const struct cell *cell)
+{
+    return (struct model_cell){
+        .any = true,
+        .kind = cell->kind,
+        .version = cell->version,
+        .stamp = cell->stamp,
+        .expiry_ms = cell->expiry_ms,
+    };
+}
+
+/* --- excise ----------------------------------------------------------------------------------- */
+
+void model_excise_begin(struct model *model, uint32_t lower, uint32_t upper)
+{
+    ASSERT(!model->excise.pending);
+    model->excise = (struct model_excise){
+        .pending = true, .lower = lower, .upper = upper, .order = model->write_count};
+    model->excise_number++;
+}
+
+static bool is_visible(const struct model_write *write)
+{
+    return write->write.durability != LSM_SYNCED || write->seen ||
+           (write->answered && write->status == STATUS_OK);
+}
+
+/* What of a key must be visible although the stretch it lies in is gone. */
+static struct model_cell low_without(const struct model *model, uint32_t index)
+{
+    const struct model_key *key = &model->keys[index];
+    struct model_cell low = {0};
+    for (uint32_t i = 0; i < key->entry_count; i++) {
+        const struct model_write *write = entry_write(model, key->entries[i]);
+        if (!is_leaving(model, index, write) && is_visible(write)) {
+            raise_to(&low, entry_cell(model, key->entries[i]));
+        }
+    }
+    return low;
+}
+
+void model_excised(struct model *model)
+{
+    if (!model->excise.pending) {
+        return; /* A read has shown it. */
+    }
+    for (uint32_t i = model->excise.lower; i < model->excise.upper; i++) {
+        struct model_key *key = &model->keys[i];
+        key->low = low_without(model, i);
+        key->base = (struct model_cell){0};
+        key->forgotten = (struct model_cell){0};
+        for (uint32_t j = 0; j < key->entry_count; j++) {
+            struct model_write *write = model->writes[key->entries[j] / MODEL_BATCH_COUNT_MAX];
+            if (is_leaving(model, i, write)) {
+                write->cells[key->entries[j] % MODEL_BATCH_COUNT_MAX].any = false;
+            }
+        }
+    }
+    model->excise.pending = false;
+    model->excise_number++;
+}
+
+/* A read under an excise that is not done: whether it shows the stretch without what leaves. */
+static bool shows_excised(const struct model *model, uint32_t key, const struct model_cell *found)
+{
+    const struct model_excise *excise = &model->excise;
+    if (!excise->pending || key < excise->lower || key >= excise->upper ||
+        model_cell_compare(found, &model->keys[key].low) >= 0) {
+        return false;
+    }
+    struct model_cell low = low_without(model, key);
+    return model_cell_compare(found, &low) >= 0;
+}
+
 /* --- reads ------------------------------------------------------------------------------------ */
 
 /* The write of this life that made this cell; NULL if none did. */
@@ -315,17 +401,6 @@ static struct model_write *write_of(const struct model *model, uint32_t key,
         }
     }
     return NULL;
-}
-
-static struct model_cell model_cell_of(const struct cell *cell)
-{
-    return (struct model_cell){
-        .any = true,
-        .kind = cell->kind,
-        .version = cell->version,
-        .stamp = cell->stamp,
-        .expiry_ms = cell->expiry_ms,
-    };
 }
 
 #define CELL_FORMAT "%" PRIu64 ".%u stamp %" PRIu64 "%s"
@@ -361,9 +436,17 @@ void model_read(struct model *model, uint32_t key, const struct model_cell *low,
 {
     struct model_key *known = &model->keys[key];
     bool now = low == NULL;
-    struct model_cell least = now ? known->low : *low;
     model->read_count++;
+    struct model_cell given = status == STATUS_OK ? model_cell_of(cell) : (struct model_cell){0};
+    if (shows_excised(model, key, &given) && !least_forgettable(model, key, &known->low).any) {
+        model_excised(model); /* One edit, one set: all of it is gone, and durably so. */
+        now = true;
+    }
+    struct model_cell least = now ? known->low : *low;
     if (status == STATUS_NOT_FOUND) {
+        if (shows_excised(model, key, &given)) {
+            return; /* It was forgotten, or it is excised. */
+        }
         struct model_cell forgotten = least_forgettable(model, key, &least);
         if (least.any && !forgotten.any) {
             model_fail(model, "key %u: not found, but " CELL_FORMAT " was visible", key,
@@ -393,7 +476,7 @@ void model_read(struct model *model, uint32_t key, const struct model_cell *low,
 
 /* --- between two lives ------------------------------------------------------------------------ */
 
-/* Rule (4). */
+/* What rule (4) asks for. */
 static struct model_cell durable_of(const struct model *model, uint32_t index)
 {
     const struct model_key *key = &model->keys[index];
@@ -429,11 +512,36 @@ void model_found(struct model *model, uint32_t key, enum status status, const st
         }
         *found = model_cell_of(cell);
     }
-    struct model_cell least = durable_of(model, key);
-    if (least.any && !holds(model, key, found, &least)) {
-        model_fail(model,
-                   "key %u after the crash: " CELL_FORMAT ", but " CELL_FORMAT " was durable", key,
-                   CELL_VALUES(found), CELL_VALUES(&least));
+}
+
+/* Whether a pending excise must have come to its end: something of it is missing. */
+static bool is_excised(const struct model *model, const struct model_cell *found)
+{
+    for (uint32_t i = model->excise.lower; model->excise.pending && i < model->excise.upper; i++) {
+        struct model_cell least = durable_of(model, i);
+        if (least.any && !holds(model, i, &found[i], &least)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Rule (4). */
+static void durable_check(struct model *model, const struct model_cell *found)
+{
+    for (uint32_t i = 0; i < model->key_count; i++) {
+        struct model_cell least = durable_of(model, i);
+        if (least.any && !holds(model, i, &found[i], &least)) {
+            model_fail(model,
+                       "key %u after the crash: " CELL_FORMAT ", but " CELL_FORMAT " was durable",
+                       i, CELL_VALUES(&found[i]), CELL_VALUES(&least));
+        }
+        bool known = !found[i].any || write_of(model, i, &found[i]) != NULL ||
+                     model_cell_compare(&found[i], &model->keys[i].base) == 0;
+        if (!known) {
+            model_fail(model, "key %u after the crash: " CELL_FORMAT " was excised with others", i,
+                       CELL_VALUES(&found[i]));
+        }
     }
 }
 
@@ -453,7 +561,7 @@ static void write_must_hold(struct model *model, const struct model_write *write
 {
     for (uint32_t i = 0; i < write->write.record_count; i++) {
         uint32_t key = write->keys[i];
-        if (!holds(model, key, &found[key], &write->cells[i])) {
+        if (write->cells[i].any && !holds(model, key, &found[key], &write->cells[i])) {
             model_fail(model,
                        "key %u after the crash: " CELL_FORMAT " is missing: %s (durability %u, "
                        "position %" PRIu64 ", found " CELL_FORMAT ")",
@@ -494,6 +602,11 @@ static void log_check(struct model *model, const struct model_cell *found)
 
 void model_next_life(struct model *model, const struct model_cell *found)
 {
+    if (is_excised(model, found)) {
+        model_excised(model);
+    }
+    model->excise.pending = false;
+    durable_check(model, found);
     log_check(model, found);
     writes_drop(model);
     for (uint32_t i = 0; i < model->key_count; i++) {

@@ -15,6 +15,9 @@
  *      flush was asked for that ended well.
  *  (5) If a logged write is found after a crash, so are all buffered ones before it in the log, and
  *      if it is a synced one, all synced ones before it too. A batch is found whole, or not at all.
+ *  (6) Of a stretch that was excised no cell that was accepted before the call is seen after its
+ *      answer, nor after a read that showed it gone, nor after any crash that follows. A crash
+ *      before that leaves all of it or nothing.
  */
 #ifndef TESTS_SIM_LSMSIM_MODEL_H
 #define TESTS_SIM_LSMSIM_MODEL_H
@@ -45,12 +48,20 @@ enum model_shape {
     MODEL_SHAPE_COUNT,
 };
 
+/* A stretch that goes; one at a time. */
+struct model_excise {
+    bool pending;
+    uint32_t lower; /* Keys [lower, upper). */
+    uint32_t upper;
+    uint32_t order; /* Of the first write that stays. */
+};
+
 /* A batch from its making to the end of the life it was accepted in. */
 struct model_write {
     struct lsm_write write;
     struct lsm_record records[MODEL_BATCH_COUNT_MAX];
     uint32_t keys[MODEL_BATCH_COUNT_MAX];
-    struct model_cell cells[MODEL_BATCH_COUNT_MAX];
+    struct model_cell cells[MODEL_BATCH_COUNT_MAX]; /* Not `any`: it was excised. */
     struct model *model;
     uint32_t order; /* Among the accepted. */
     bool answered;
@@ -86,6 +97,9 @@ struct model {
     uint64_t durable_position; /* Every logged write up to here is. */
     uint32_t flushed_order;    /* Every visible write up to here is. */
     uint8_t *value;            /* Room for one. */
+    struct model_excise excise;
+    uint32_t
+        excise_number; /* Of excises asked for and seen: a read that began at another is old. */
     uint64_t read_count;
     uint64_t write_total;
     uint64_t forgotten_count;             /* Reads that found nothing where something had been. */
@@ -112,6 +126,10 @@ void model_flushed(struct model *model, uint32_t number);
 
 /* Whether no crash could take anything that was accepted. */
 bool model_all_durable(const struct model *model);
+
+/* The engine accepted an excise of keys [lower, upper); later it said that it is done. */
+void model_excise_begin(struct model *model, uint32_t lower, uint32_t upper);
+void model_excised(struct model *model);
 
 /* `low`: what had to be visible when the read began; NULL: now. *cell only with STATUS_OK. */
 void model_read(struct model *model, uint32_t key, const struct model_cell *low, enum status status,

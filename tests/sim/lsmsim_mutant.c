@@ -15,13 +15,16 @@ static const struct {
     enum lsm_mutant mutant;
     const char *sync_skipped; /* Files whose syncs do nothing and say OK. */
 } mutants[] = {
-    {"skip-wal-sync", LSM_MUTANT_NONE, ".wal"},
+    {"skip-wal-sync", LSM_MUTANT_NONE, ".wal,.spare"},
     {"skip-manifest-sync", LSM_MUTANT_NONE, "MANIFEST.new"},
     {"skip-table-sync", LSM_MUTANT_NONE, ".sst"},
     {"purge-by-floor-alone", LSM_MUTANT_PURGE_BY_FLOOR_ALONE, NULL},
     {"purge-older-runs-only", LSM_MUTANT_PURGE_OLDER_RUNS_ONLY, NULL},
     {"purge-ignores-queue", LSM_MUTANT_PURGE_IGNORES_QUEUE, NULL},
     {"replay-tail-ignored", LSM_MUTANT_REPLAY_TAIL_IGNORED, NULL},
+    {"replay-ignores-excise", LSM_MUTANT_REPLAY_IGNORES_EXCISE, NULL},
+    {"queue-ignores-excise", LSM_MUTANT_QUEUE_IGNORES_EXCISE, NULL},
+    {"flush-ignores-excise", LSM_MUTANT_FLUSH_IGNORES_EXCISE, NULL},
     {"get-stops-at-equal", LSM_MUTANT_GET_STOPS_AT_EQUAL, NULL},
     {"remove-before-commit", LSM_MUTANT_REMOVE_BEFORE_COMMIT, NULL},
     {"flush-moves-replay-early", LSM_MUTANT_FLUSH_MOVES_REPLAY_EARLY, NULL},

@@ -81,6 +81,7 @@ static void acts_draw(struct plan *plan, struct prng *prng)
     plan->act_weights[ACT_PAUSE] = weight(prng, 2);
     plan->floor = (enum plan_floor)prng_below(prng, 3);
     plan->act_weights[ACT_FLOOR] = plan->floor == FLOOR_NONE ? 0 : between(prng, 1, 6);
+    plan->act_weights[ACT_EXCISE] = prng_chance(prng, 1, 2) ? between(prng, 1, 6) : 0;
     plan->act_weights[ACT_FORGET] = plan->floor == FLOOR_EAGER ? weight(prng, 30) : 0;
     for (uint32_t end = 0; end < END_COUNT; end++) {
         plan->end_weights[end] = weight(prng, 4);
@@ -113,6 +114,26 @@ static void faults_draw(struct plan *plan, struct prng *prng)
     }
 }
 
+/* Lives so short that what counts is in the log alone, and torn when power goes. */
+static void log_draw(struct plan *plan, struct prng *prng)
+{
+    static const enum plan_act left_out[] = {ACT_FLUSH,  ACT_COMPACT, ACT_EXCISE,
+                                             ACT_FORGET, ACT_PAUSE,   ACT_FAULT};
+    for (size_t i = 0; i < ARRAY_COUNT(left_out); i++) {
+        plan->act_weights[left_out[i]] = 0;
+    }
+    plan->faults = false;
+    plan->options.operation_count = between(prng, 2, 20);
+    plan->options.life_count *= 3;
+    plan->value_size_max = 4000;
+    plan->value_huge_max = 0;
+    plan->durability_weights[LSM_BUFFERED] = 6;
+    plan->durability_weights[LSM_SYNCED] = 1;
+    plan->end_weights[END_POWER] = 8;
+    plan->end_weights[END_POWER_IN_JOB] = 4;
+    plan->lsm.memtable_size = 256 * KIB;
+}
+
 void plan_draw(struct plan *plan, uint64_t seed, const struct plan_options *options)
 {
     struct prng prng;
@@ -140,6 +161,9 @@ void plan_draw(struct plan *plan, uint64_t seed, const struct plan_options *opti
     world_draw(&plan->world, seed, &prng);
     acts_draw(plan, &prng);
     faults_draw(plan, &prng);
+    if (prng_chance(&prng, 1, 5)) {
+        log_draw(plan, &prng);
+    }
 }
 
 void plan_scripted(struct plan *plan, uint64_t seed)
@@ -163,6 +187,7 @@ void plan_scripted(struct plan *plan, uint64_t seed)
                         [ACT_QUEUED] = 1,
                         [ACT_FLUSH] = 2,
                         [ACT_COMPACT] = 1,
+                        [ACT_EXCISE] = 1,
                         [ACT_FLOOR] = 2},
         .end_weights = {[END_STOP] = 1},
         .steps_max = 12,

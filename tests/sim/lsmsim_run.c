@@ -46,6 +46,13 @@ struct walker {
     uint32_t upper; /* Exclusive; keys in [lower, upper) may still come. */
     uint32_t step_count;
     struct model_cell *low; /* What had to be visible when it was opened. */
+    uint32_t excise_number; /* The model's then; with another the iterator may show what is gone. */
+};
+
+struct excise {
+    struct lsm_excise excise;
+    struct run *run;
+    bool busy;
 };
 
 struct request {
@@ -80,6 +87,7 @@ struct run {
     struct reader readers[READER_COUNT];
     struct walker walkers[WALKER_COUNT];
     struct request requests[REQUEST_COUNT];
+    struct excise excise;
     struct lsm_stop stop;
     bool stopped;
     uint32_t crash_count;
@@ -231,7 +239,8 @@ static void walker_close(struct walker *walker)
 /* Keys that the iterator passed over. */
 static void walker_skip(struct walker *walker, uint32_t lower, uint32_t upper)
 {
-    for (uint32_t i = lower; i < upper; i++) {
+    bool is_old = walker->excise_number != walker->run->model.excise_number;
+    for (uint32_t i = lower; i < upper && !is_old; i++) {
         model_read(&walker->run->model, i, &walker->low[i], STATUS_NOT_FOUND, NULL);
     }
 }
@@ -252,7 +261,9 @@ static void walker_found(struct walker *walker, struct slice key, const struct c
         walker_skip(walker, walker->lower, index);
         walker->lower = index + 1;
     }
-    model_read(model, index, &walker->low[index], STATUS_OK, cell);
+    if (walker->excise_number == model->excise_number) {
+        model_read(model, index, &walker->low[index], STATUS_OK, cell);
+    }
 }
 
 /* Some keys on; the iterator is closed at its end. */
@@ -297,6 +308,7 @@ static void walker_open(struct run *run, struct walker *walker)
     struct model_cell *low = walker->low;
     *walker = (struct walker){.run = run, .low = low};
     walker->job = (struct env_job){.run = walker_run, .done = walker_done};
+    walker->excise_number = model->excise_number;
     walker->reverse = prng_chance(&run->prng, 1, 2);
     walker->wait = prng_chance(&run->prng, 1, 3) ? LSM_NOWAIT : LSM_MAY_BLOCK;
     walker->step_count = 1 + (uint32_t)prng_below(&run->prng, 40);
@@ -505,7 +517,7 @@ static void act_queued(void *context)
         }
         for (uint32_t j = 0; j < write->write.record_count; j++) {
             struct version queued = lsm_queued_version(run->lsm, model_key(model, write->keys[j]));
-            if (version_compare(queued, write->cells[j].version) < 0) {
+            if (write->cells[j].any && version_compare(queued, write->cells[j].version) < 0) {
                 model_fail(model, "key %u: a write under way is not in the queue", write->keys[j]);
             }
         }
@@ -607,6 +619,46 @@ static void act_forget(void *context)
     request_ask(run, prng_chance(&run->prng, 3, 4));
 }
 
+static void excise_done(struct lsm_excise *done, enum status status)
+{
+    struct excise *excise = container_of(done, struct excise, excise);
+    struct run *run = excise->run;
+    if (!excise->busy) {
+        model_fail(&run->model, "an excise was answered twice");
+    }
+    excise->busy = false;
+    if (status == STATUS_OK) {
+        model_excised(&run->model);
+    } else if (!run->ending || status != STATUS_CANCELLED) {
+        model_fail(&run->model, "an excise ends with %s", status_name(status));
+    }
+}
+
+static void act_excise(void *context)
+{
+    struct run *run = context;
+    if (run->excise.busy) {
+        return;
+    }
+    const struct model *model = &run->model;
+    uint32_t lower = (uint32_t)prng_below(&run->prng, model->key_count);
+    uint32_t upper = lower + 1 + (uint32_t)prng_below(&run->prng, model->key_count - lower);
+    run->excise = (struct excise){.run = run, .excise.done = excise_done};
+    if (lower > 0) {
+        run->excise.excise.lower = model_key(model, lower);
+    }
+    if (upper < model->key_count) {
+        run->excise.excise.upper = model_key(model, upper);
+    }
+    enum status status = lsm_excise(run->lsm, &run->excise.excise);
+    run->excise.busy = status == STATUS_OK;
+    if (status == STATUS_OK) {
+        model_excise_begin(&run->model, lower, upper);
+    } else if (!is_fault(run, status)) {
+        model_fail(&run->model, "an excise is refused: %s", status_name(status));
+    }
+}
+
 static void act_fault(void *context)
 {
     struct run *run = context;
@@ -623,7 +675,8 @@ static void (*const acts[ACT_COUNT])(void *context) = {
     [ACT_WRITE] = act_write,   [ACT_GET] = act_get,         [ACT_GET_LOOP] = act_get_loop,
     [ACT_WALK] = act_walk,     [ACT_QUEUED] = act_queued,   [ACT_STATS] = act_stats,
     [ACT_FLUSH] = act_flush,   [ACT_COMPACT] = act_compact, [ACT_FLOOR] = act_floor,
-    [ACT_FORGET] = act_forget, [ACT_FAULT] = act_fault,     [ACT_PAUSE] = act_pause,
+    [ACT_FORGET] = act_forget, [ACT_EXCISE] = act_excise,   [ACT_FAULT] = act_fault,
+    [ACT_PAUSE] = act_pause,
 };
 
 /* --- ends ------------------------------------------------------------------------------------- */
@@ -648,6 +701,7 @@ static void life_forget(struct run *run)
     for (uint32_t i = 0; i < REQUEST_COUNT; i++) {
         run->requests[i].busy = false;
     }
+    run->excise.busy = false;
 }
 
 static void close_finish(void *context)
@@ -678,6 +732,9 @@ static void life_close(struct run *run)
         if (run->requests[i].busy) {
             model_fail(&run->model, "a request was never answered");
         }
+    }
+    if (run->excise.busy) {
+        model_fail(&run->model, "an excise was never answered");
     }
     life_forget(run);
 }
@@ -903,7 +960,7 @@ static bool requests_are_done(const struct run *run)
             return false;
         }
     }
-    return true;
+    return !run->excise.busy;
 }
 
 /* Until what was asked for is done, or for so many events. */
@@ -935,7 +992,7 @@ static void acts_run(struct run *run, uint32_t count)
 static uint32_t life_length(struct run *run)
 {
     uint32_t most = run->plan.options.operation_count * 2;
-    if (prng_chance(&run->prng, 1, 2)) {
+    if (most > 24 && prng_chance(&run->prng, 1, 2)) {
         most = 24;
     }
     return (uint32_t)prng_below(&run->prng, (uint64_t)most + 1);
@@ -1054,7 +1111,7 @@ void run_seed(uint64_t seed, const struct run_options *options, struct run_resul
         plan_print(&plan);
     }
     struct run *run = run_create(&plan, options->plant, options->verbose);
-    for (uint32_t i = 0; i < options->plan.life_count && !is_over(run); i++) {
+    for (uint32_t i = 0; i < plan.options.life_count && !is_over(run); i++) {
         life_run(run);
     }
     if (!is_over(run)) {
