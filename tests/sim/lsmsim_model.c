@@ -292,8 +292,17 @@ void model_flushed(struct model *model, uint32_t number)
     }
 }
 
+/* Its answer promises nothing, and no read gave it: a log that failed may hold it or not. */
+static bool is_unknown(const struct model_write *write)
+{
+    return write->answered && write->status != STATUS_OK && !write->seen;
+}
+
 static bool is_durable(const struct model *model, const struct model_write *write)
 {
+    if (is_unknown(write)) {
+        return write->write.durability != LSM_SYNCED && write->order < model->flushed_order;
+    }
     bool synced = write->write.durability == LSM_SYNCED;
     if (synced && ((write->answered && write->status == STATUS_OK) || write->seen)) {
         return true;
@@ -514,18 +523,6 @@ void model_found(struct model *model, uint32_t key, enum status status, const st
     }
 }
 
-/* Whether a pending excise must have come to its end: something of it is missing. */
-static bool is_excised(const struct model *model, const struct model_cell *found)
-{
-    for (uint32_t i = model->excise.lower; model->excise.pending && i < model->excise.upper; i++) {
-        struct model_cell least = durable_of(model, i);
-        if (least.any && !holds(model, i, &found[i], &least)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Rule (4). */
 static void durable_check(struct model *model, const struct model_cell *found)
 {
@@ -593,11 +590,30 @@ static void log_check(struct model *model, const struct model_cell *found)
     for (uint32_t i = 0; i < model->write_count; i++) {
         const struct model_write *write = model->writes[i];
         uint64_t reach = write->write.durability == LSM_SYNCED ? synced : buffered;
-        bool logged = write->write.durability != LSM_NONE;
+        bool logged = write->write.durability != LSM_NONE && !is_unknown(write);
         if (logged && write->write.position <= reach) {
             write_must_hold(model, write, found, "a later one of the log is there");
         }
     }
+}
+
+/* Whether a pending excise must have come to its end: something of it is missing. */
+static bool is_excised(struct model *model, const struct model_cell *found)
+{
+    for (uint32_t i = model->excise.lower; model->excise.pending && i < model->excise.upper; i++) {
+        struct model_cell least = durable_of(model, i);
+        if (least.any && !holds(model, i, &found[i], &least)) {
+            return true;
+        }
+    }
+    if (!model->excise.pending || model_failed(model)) {
+        return false;
+    }
+    log_check(model,
+              found); /* Or a batch, or the order of the log, is broken by what is missing. */
+    bool broken = model_failed(model);
+    model->violation[0] = '\0';
+    return broken;
 }
 
 void model_next_life(struct model *model, const struct model_cell *found)

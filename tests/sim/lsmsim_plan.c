@@ -96,6 +96,7 @@ static void faults_draw(struct plan *plan, struct prng *prng)
         return;
     }
     plan->act_weights[ACT_FAULT] = 1;
+    plan->act_weights[ACT_RESUME] = prng_chance(prng, 1, 2) ? 2 : 0;
     plan->fault = plan->world.disk.faults;
     if (prng_chance(prng, 1, 2)) {
         plan->fault.read_error_ppm = between(prng, 1, 100000);
@@ -117,8 +118,8 @@ static void faults_draw(struct plan *plan, struct prng *prng)
 /* Lives so short that what counts is in the log alone, and torn when power goes. */
 static void log_draw(struct plan *plan, struct prng *prng)
 {
-    static const enum plan_act left_out[] = {ACT_FLUSH,  ACT_COMPACT, ACT_EXCISE,
-                                             ACT_FORGET, ACT_PAUSE,   ACT_FAULT};
+    static const enum plan_act left_out[] = {ACT_FLUSH, ACT_COMPACT, ACT_EXCISE, ACT_FORGET,
+                                             ACT_PAUSE, ACT_FAULT,   ACT_RESUME};
     for (size_t i = 0; i < ARRAY_COUNT(left_out); i++) {
         plan->act_weights[left_out[i]] = 0;
     }

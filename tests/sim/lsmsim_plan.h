@@ -23,6 +23,7 @@ enum plan_act {
     ACT_FORGET, /* Deletes a key in a way that makes the purge rule count. */
     ACT_EXCISE, /* A stretch goes. */
     ACT_FAULT,  /* The disk begins to fail, in seeds where it may. */
+    ACT_RESUME, /* It ends, and the engine is told to go on. */
     ACT_PAUSE,  /* A long stretch without anything asked. */
     ACT_COUNT,
 };

@@ -31,6 +31,7 @@ struct reader {
     struct env_job job;
     struct run *run;
     bool busy;
+    bool many;
     uint32_t keys[READER_KEY_COUNT];
     uint32_t key_count;
 };
@@ -60,6 +61,7 @@ struct request {
     struct run *run;
     bool busy;
     uint32_t flush_number;
+    bool resumes;
 };
 
 enum opening { OPENING_NOT, OPENING_BUSY, OPENING_DONE };
@@ -73,6 +75,7 @@ struct run {
     struct lsm *lsm; /* NULL while it is not open. */
     bool verbose;
     bool faulty;      /* The disk or the memory may fail in this life. */
+    bool healed;      /* Since then it was resumed, and nothing fails any more. */
     bool short_reads; /* A file may seem to be cut. */
     bool begun;       /* What it found was checked; the model's writes are of this life. */
     bool ending;
@@ -121,6 +124,12 @@ static bool is_fault(const struct run *run, enum status status)
                            status == STATUS_NO_MEMORY || status == STATUS_READ_ONLY);
 }
 
+/* Of what a resumed engine on a sound disk may not say. (That it was full it finds out itself.) */
+static bool is_unhealed(const struct run *run, enum status status)
+{
+    return run->healed && status == STATUS_READ_ONLY;
+}
+
 /* --- opening ---------------------------------------------------------------------------------- */
 
 static void failed_told(void *context, enum status status)
@@ -164,10 +173,9 @@ static void boot(void *context)
 
 /* --- reads ------------------------------------------------------------------------------------ */
 
-static void get_one(struct run *run, uint32_t key, enum lsm_wait wait, struct buffer *scratch)
+static void get_take(struct run *run, uint32_t key, enum lsm_wait wait, enum status status,
+                     const struct cell *cell)
 {
-    struct cell cell;
-    enum status status = lsm_get(run->lsm, model_key(&run->model, key), wait, scratch, &cell);
     if ((status == STATUS_WOULD_BLOCK && wait == LSM_NOWAIT) || is_fault(run, status)) {
         return;
     }
@@ -175,12 +183,38 @@ static void get_one(struct run *run, uint32_t key, enum lsm_wait wait, struct bu
         model_fail(&run->model, "key %u: get says %s", key, status_name(status));
         return;
     }
-    model_read(&run->model, key, NULL, status, &cell);
+    model_read(&run->model, key, NULL, status, cell);
+}
+
+static void get_one(struct run *run, uint32_t key, enum lsm_wait wait, struct buffer *scratch)
+{
+    struct cell cell;
+    enum status status = lsm_get(run->lsm, model_key(&run->model, key), wait, scratch, &cell);
+    get_take(run, key, wait, status, &cell);
+}
+
+/* All keys of the reader by one call. */
+static void get_many(struct reader *reader, enum lsm_wait wait)
+{
+    struct run *run = reader->run;
+    struct lsm_get_many_item items[READER_KEY_COUNT] = {0};
+    for (uint32_t i = 0; i < reader->key_count; i++) {
+        items[i].key = model_key(&run->model, reader->keys[i]);
+    }
+    lsm_get_many(run->lsm, items, reader->key_count, wait);
+    for (uint32_t i = 0; i < reader->key_count; i++) {
+        get_take(run, reader->keys[i], wait, items[i].status, &items[i].cell);
+        buffer_deinit(&items[i].scratch);
+    }
 }
 
 static void reader_run(struct env_job *job)
 {
     struct reader *reader = container_of(job, struct reader, job);
+    if (reader->many) {
+        get_many(reader, LSM_MAY_BLOCK);
+        return;
+    }
     struct buffer scratch = {0};
     for (uint32_t i = 0; i < reader->key_count; i++) {
         get_one(reader->run, reader->keys[i], LSM_MAY_BLOCK, &scratch);
@@ -211,6 +245,7 @@ static void act_get(void *context)
             reader->job.run = reader_run;
             reader->job.done = reader_done;
             reader->key_count = 1 + (uint32_t)prng_below(&run->prng, READER_KEY_COUNT);
+            reader->many = prng_chance(&run->prng, 1, 2);
             for (uint32_t j = 0; j < reader->key_count; j++) {
                 reader->keys[j] = key_draw(run);
             }
@@ -494,7 +529,7 @@ static void write_send(struct run *run, uint32_t first, enum draw draw)
         return;
     }
     heap_sim_give(write);
-    if (status != STATUS_OVERLOADED && !is_fault(run, status)) {
+    if (status != STATUS_OVERLOADED && (is_unhealed(run, status) || !is_fault(run, status))) {
         model_fail(&run->model, "a write is refused: %s", status_name(status));
     }
 }
@@ -566,6 +601,7 @@ static void request_done(struct lsm_request *done, enum status status)
     request->busy = false;
     if (status == STATUS_OK) {
         model_flushed(&run->model, request->flush_number);
+        run->healed = run->healed || request->resumes;
     } else if (!is_fault(run, status) && !(run->ending && status == STATUS_CANCELLED)) {
         model_fail(&run->model, "a request ends with %s", status_name(status));
     }
@@ -663,7 +699,29 @@ static void act_fault(void *context)
 {
     struct run *run = context;
     run->faulty = true;
+    run->healed = false;
+    run->requests[0].resumes = false; /* What is under way cannot promise that. */
     *disk_sim_faults(world_node_disk(run->node)) = run->plan.fault;
+}
+
+/* The fault goes, and somebody helps. In a life that had one, statuses stay excused. */
+static void act_resume(void *context)
+{
+    struct run *run = context;
+    struct request *request = &run->requests[0];
+    if (!run->faulty || request->busy) {
+        return;
+    }
+    *disk_sim_faults(world_node_disk(run->node)) = run->plan.world.disk.faults;
+    *request = (struct request){.run = run, .request.done = request_done};
+    struct lsm_stats stats;
+    lsm_stats(run->lsm, &stats);
+    request->resumes = stats.read_only; /* Else a failure may still be on its way to the loop. */
+    enum status status = lsm_resume(run->lsm, &request->request);
+    request->busy = status == STATUS_OK;
+    if (status != STATUS_OK && status != STATUS_OVERLOADED && !is_fault(run, status)) {
+        model_fail(&run->model, "resuming is refused: %s", status_name(status));
+    }
 }
 
 static void act_pause(void *context)
@@ -676,7 +734,7 @@ static void (*const acts[ACT_COUNT])(void *context) = {
     [ACT_WALK] = act_walk,     [ACT_QUEUED] = act_queued,   [ACT_STATS] = act_stats,
     [ACT_FLUSH] = act_flush,   [ACT_COMPACT] = act_compact, [ACT_FLOOR] = act_floor,
     [ACT_FORGET] = act_forget, [ACT_EXCISE] = act_excise,   [ACT_FAULT] = act_fault,
-    [ACT_PAUSE] = act_pause,
+    [ACT_RESUME] = act_resume, [ACT_PAUSE] = act_pause,
 };
 
 /* --- ends ------------------------------------------------------------------------------------- */
@@ -888,6 +946,7 @@ static void stage_wait(struct run *run, const enum opening *stage, const char *w
 static void faults_end(struct run *run)
 {
     run->faulty = false;
+    run->healed = false;
     *disk_sim_faults(world_node_disk(run->node)) = run->plan.world.disk.faults;
     world_node_heap(run->node)->fail_countdown = 0;
     disk_sim_fail_end(world_node_disk(run->node));
