@@ -47,7 +47,7 @@ struct lsm_options {
     uint64_t table_size_max;     /* Bottom tables are cut at this; 64 MiB. */
     uint32_t block_size;         /* 4 KiB, less what makes it fill a page in memory. */
     uint64_t manifest_size;      /* Written anew when longer than this and 4 snapshots; 256 KiB. */
-    uint32_t bloom_bits_per_key; /* 10 */
+    uint32_t bloom_bits_per_key; /* On average; upper tiers get more, the bottom fewer. 10 */
     /*
      * The greatest version at or below which a tombstone or expired cell of `key` may be forgotten
      * (the purge rule asks more: see purge.h). NULL: nothing is ever forgotten. Called from

@@ -32,7 +32,8 @@ static enum status writer_begin(struct lsm *lsm, struct table_output *output)
     }
     struct table_writer_options options = {
         .block_size = lsm->options.block_size,
-        .bloom_bits_per_key = lsm->options.bloom_bits_per_key,
+        .bloom_bits_per_key =
+            table_filter_bits(lsm->options.bloom_bits_per_key, output->tier == TABLE_SET_BOTTOM),
         .compress = true,
     };
     output->file_id = engine_file_id(lsm);

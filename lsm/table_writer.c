@@ -15,6 +15,9 @@
 #include "base/memory.h"
 #include "lsm/table_format.h"
 
+/* One bit from four fifths of the keys is four more for the last fifth. */
+#define FILTER_BITS_MOVED_DOWN 1u
+#define FILTER_BITS_MOVED_UP 4u
 /* Most bytes an entry takes beside its key and cell: three sizes of 32 bits. */
 #define ENTRY_HEADER_SIZE_MAX 15u
 
@@ -43,6 +46,16 @@ struct table_writer {
     struct buffer key_last;
     struct table_properties properties;
 };
+
+uint32_t table_filter_bits(uint32_t average, bool bottom)
+{
+    ASSERT(average >= 1);
+    if (bottom) {
+        return average > FILTER_BITS_MOVED_DOWN ? average - FILTER_BITS_MOVED_DOWN : 1;
+    }
+    uint32_t bits = average + FILTER_BITS_MOVED_UP;
+    return bits < BLOOM_BITS_PER_KEY_MAX ? bits : BLOOM_BITS_PER_KEY_MAX;
+}
 
 enum status table_writer_open(struct env *env, const char *path,
                               const struct table_writer_options *options,

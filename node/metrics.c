@@ -126,6 +126,13 @@ static void engine_metrics(const struct node *node, struct buffer *to)
     counter(to, "engine_filter_skips_total", "Tables a filter spared.", stats.filter_skip_count);
     counter(to, "engine_filter_false_total", "Tables a filter failed to spare.",
             stats.filter_false_count);
+    counter(to, "engine_cache_hits_total", "Gets in a table whose block was in memory.",
+            stats.cache_hit_count);
+    counter(to, "engine_cache_misses_total", "Gets and seeks that read a block.",
+            stats.cache_miss_count);
+    counter(to, "engine_cache_inserts_total", "Blocks let into the cache.",
+            stats.cache_insert_count);
+    counter(to, "engine_cache_evictions_total", "Blocks evicted from it.", stats.cache_evict_count);
     counter(to, "engine_overloaded_total", "Batches refused for now.", stats.overloaded_count);
 }
 

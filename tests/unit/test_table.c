@@ -767,6 +767,37 @@ Test(table, filters_give_way_when_memory_is_short, .timeout = 120)
     fixture_close(&fixture);
 }
 
+/* Of 20000 absent keys, how many pass filters of so many bits. */
+static uint32_t false_count(uint64_t seed, uint32_t bits_per_key)
+{
+    struct fixture fixture;
+    fixture_open(&fixture, seed);
+    entries_draw(&fixture, 20000, 8);
+    table_write(&fixture, &(struct table_writer_options){.bloom_bits_per_key = bits_per_key});
+    struct table *table;
+    cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK);
+    uint32_t passed = 0;
+    for (uint32_t i = 0; i < 20000; i++) {
+        char absent[KEY_SIZE_MAX];
+        snprintf(absent, sizeof(absent), "users/profile/%06u", 2 * i + 1);
+        passed += table_may_hold(table, slice_text(absent), hash_of(absent));
+    }
+    table_close(table);
+    fixture_close(&fixture);
+    return passed;
+}
+
+Test(table, bits_of_filters_go_where_few_keys_need_them, .timeout = 120)
+{
+    cr_assert_eq(4 * table_filter_bits(10, true) + table_filter_bits(10, false), 5 * 10);
+    cr_assert_eq(table_filter_bits(1, true), 1);
+    cr_assert_eq(table_filter_bits(BLOOM_BITS_PER_KEY_MAX, false), BLOOM_BITS_PER_KEY_MAX);
+    uint32_t even = false_count(21, 10);
+    uint32_t tier = false_count(21, table_filter_bits(10, false));
+    uint32_t bottom = false_count(21, table_filter_bits(10, true));
+    cr_assert_lt(8 * tier + bottom, 4 * even, "tier %u bottom %u even %u", tier, bottom, even);
+}
+
 Test(table, every_shorter_file_and_a_longer_one_is_corrupt, .timeout = 120)
 {
     struct fixture fixture;
