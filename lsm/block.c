@@ -710,12 +710,27 @@ enum status block_cursor_last(struct block_cursor *cursor)
     return cursor_walk_to(cursor, restart, (uint32_t)cursor->entries.size);
 }
 
+/* The keys a search will compare, in a block small enough that it compares a good part of them. */
+static void restarts_prefetch(const struct block_view *view)
+{
+    for (uint32_t i = 0; i < view->restart_count && i < PREFETCH_LINES; i++) {
+        uint32_t offset = restart_offset(view, i);
+        if (offset < view->entries.size) {
+            __builtin_prefetch(view->entries.data + offset);
+        }
+    }
+}
+
 enum status block_cursor_seek(struct block_cursor *cursor, struct slice bound)
 {
     struct block_view view = cursor_view(cursor);
     uint32_t offset;
+    restarts_prefetch(&view);
     if (!restart_search(&view, bound, &offset)) {
         return STATUS_CORRUPT;
+    }
+    if (offset < view.entries.size) {
+        lines_prefetch(view.entries.data + offset, view.entries.data + view.entries.size);
     }
     cursor_jump(cursor, offset);
     enum status status;

@@ -60,11 +60,34 @@ void cache_init(struct cache *cache, struct budget *budget)
     list_init(&cache->evicted);
 }
 
+void cache_unpin(struct cache_entry *entry)
+{
+    /* Release: our reads come before the free; acquire: who frees sees them done. */
+    uint32_t before = atomic_fetch_sub_explicit(&entry->references, 1, memory_order_acq_rel);
+    ASSERT(before > 0);
+    if (before == 1) {
+        memory_free(entry);
+    }
+}
+
+struct cache_entry *cache_pin(struct cache *cache, struct cache_slot *slot)
+{
+    unsigned inside = cache_enter(cache);
+    struct cache_entry *entry = cache_find(slot);
+    if (entry != NULL) {
+        /* The cache's own reference goes only after we have left: there is one to add to. */
+        uint32_t before = atomic_fetch_add_explicit(&entry->references, 1, memory_order_relaxed);
+        ASSERT(before > 0);
+    }
+    cache_leave(cache, inside);
+    return entry;
+}
+
 static void batch_free(struct list_node *batch)
 {
     struct list_node *node = NULL;
     while ((node = list_take_first(batch)) != NULL) {
-        memory_free(container_of(node, struct cache_entry, node));
+        cache_unpin(container_of(node, struct cache_entry, node));
     }
 }
 
@@ -82,7 +105,7 @@ static void batch_release(struct epoch_item *item)
 {
     struct cache_entry *first = container_of(item, struct cache_entry, item);
     batch_free(&first->node);
-    memory_free(first);
+    cache_unpin(first);
 }
 
 static void evicted_retire_locked(struct cache *cache)
@@ -200,6 +223,7 @@ void cache_insert(struct cache *cache, struct cache_slot *slot, struct slice dat
     entry->slot = slot;
     entry->size = (uint32_t)data.size;
     entry->weight = (uint8_t)weight;
+    atomic_init(&entry->references, 1);
     atomic_init(&entry->lives, (uint8_t)(weight - 1));
     memcpy(entry->data, data.data, data.size);
     uint64_t cost = entry_cost(data.size);
@@ -232,7 +256,7 @@ void cache_forget(struct cache *cache, struct cache_slot *slots, uint32_t count)
             struct cache_entry *entry = slot_entry(atomic_load(&slots[done].word));
             if (entry != NULL) {
                 entry_unlink_locked(cache, entry);
-                memory_free(entry);
+                cache_unpin(entry);
             }
         }
         mutex_unlock(&cache->mutex);

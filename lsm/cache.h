@@ -7,6 +7,7 @@
  * Contract:
  *  (1) Whoever uses an entry is between cache_enter() and cache_leave() from cache_find() on;
  *      inserting and forgetting are safe from any thread, inside or not.
+ *      A cursor, which stays longer, pins its entry instead.
  *  (2) A slot's memory may go after cache_forget() on it, when no other thread uses it any more.
  *  (3) The cache keeps to budget_cache_room(), give or take one entry and a few dozen evicted that
  *      readers may still look at. When it is full, only a block that was missed before, no longer
@@ -51,7 +52,8 @@ struct cache_entry {
     uint32_t size;         /* Bytes of data. */
     _Atomic uint8_t lives; /* Rounds of the hand it stays; set anew each time it is found. */
     uint8_t weight;        /* What `lives` is set to. */
-    uint8_t reserved[10];
+    uint8_t reserved[6];
+    _Atomic uint32_t references; /* One is the cache's, which it keeps past the epoch. */
     uint8_t data[];
 };
 
@@ -102,6 +104,11 @@ static inline struct cache_entry *cache_find(struct cache_slot *slot)
     }
     return entry;
 }
+
+/* The entry in this slot, found and pinned, or NULL. It stays where it is until cache_unpin(), even
+ * if the cache itself has let go of it. Enters by itself. */
+struct cache_entry *cache_pin(struct cache *cache, struct cache_slot *slot);
+void cache_unpin(struct cache_entry *entry);
 
 /* Whether that many bytes fit without any eviction. */
 bool cache_has_room(const struct cache *cache, size_t size);

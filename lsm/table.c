@@ -887,22 +887,27 @@ static struct table_cursor *cursor_of(struct cursor *cursor)
     return container_of(cursor, struct table_cursor, base);
 }
 
-/* Copies the block the cursor wants from the cache; false if it is not there. */
+static void cursor_unpin(struct table_cursor *cursor)
+{
+    if (cursor->pinned != NULL) {
+        cache_unpin(cursor->pinned);
+        cursor->pinned = NULL;
+    }
+}
+
+/* Pins the block the cursor wants in the cache; false if it is not there. */
 static bool cursor_load_cached(struct table_cursor *cursor, struct slice *raw)
 {
     const struct table *table = cursor->table;
+    cursor_unpin(cursor);
     if (table->cache == NULL) {
         return false;
     }
-    unsigned inside = cache_enter(table->cache);
-    const struct cache_entry *entry = cache_find(&table->slots[cursor->block_index]);
-    if (entry != NULL) {
-        buffer_clear(&cursor->scratch);
-        buffer_append_slice(&cursor->scratch, cache_entry_data(entry));
-        *raw = buffer_slice(&cursor->scratch);
+    cursor->pinned = cache_pin(table->cache, &table->slots[cursor->block_index]);
+    if (cursor->pinned != NULL) {
+        *raw = cache_entry_data(cursor->pinned);
     }
-    cache_leave(table->cache, inside);
-    return entry != NULL && buffer_status(&cursor->scratch) == STATUS_OK;
+    return cursor->pinned != NULL;
 }
 
 /* Makes the block the cursor wants the one in its scratch. */
@@ -912,10 +917,10 @@ static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
         return STATUS_OK;
     }
     const struct table *table = cursor->table;
-    struct table_handle handle = fence_handle(table, cursor->block_index);
     struct slice raw;
     enum status status = STATUS_OK;
     if (!cursor_load_cached(cursor, &raw)) {
+        struct table_handle handle = fence_handle(table, cursor->block_index);
         status = table_read_block(table, handle, wait, &cursor->scratch, &raw);
         if (status != STATUS_OK) {
             return status;
@@ -929,7 +934,8 @@ static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
     cursor->streak++;
     status = block_cursor_reset(&cursor->block, raw);
     if (status != STATUS_OK) {
-        return table_damaged(table, handle.offset, "block content");
+        return table_damaged(table, fence_handle(table, cursor->block_index).offset,
+                             "block content");
     }
     cursor->loaded = true;
     return STATUS_OK;
@@ -1061,6 +1067,7 @@ void table_cursor_open(struct table_cursor *cursor, const struct table *table)
 
 void table_cursor_close(struct table_cursor *cursor)
 {
+    cursor_unpin(cursor);
     buffer_deinit(&cursor->scratch);
     block_cursor_deinit(&cursor->block);
     *cursor = (struct table_cursor){0};

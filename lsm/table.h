@@ -147,15 +147,17 @@ MUST_USE enum status table_verify(const struct table *table);
 MUST_USE enum status table_checksum_next(const struct table *table, uint64_t *offset,
                                          uint64_t *checksum);
 
-/* A cursor over one table; copies a block at a time into a buffer of its own. Private, but
- * embedded by callers. `base` is the cursor to walk; key and cell borrow until the next move. */
+/* A cursor over one table; stands in a cached block, or one it read into a buffer of its own.
+ * Private, but embedded by callers. `base` is the cursor to walk; key and cell borrow until the
+ * next move. */
 struct table_cursor {
     struct cursor base;
     const struct table *table;
-    uint32_t block_index;  /* Of the block it stands in, or is on its way to. */
-    bool loaded;           /* Its bytes are in scratch; false while a step waits for them. */
-    uint32_t streak;       /* Blocks it went through since the last seek. */
-    struct buffer scratch; /* The block as read, and decompressed. */
+    uint32_t block_index;       /* Of the block it stands in, or is on its way to. */
+    bool loaded;                /* Its bytes are in scratch; false while a step waits for them. */
+    uint32_t streak;            /* Blocks it went through since the last seek. */
+    struct buffer scratch;      /* The block as read, and decompressed. */
+    struct cache_entry *pinned; /* Or the cached block it stands in. */
     struct block_cursor block;
 };
 

@@ -204,6 +204,32 @@ static void counted_release(void *memory)
 static const struct memory_hooks counting_hooks = {
     .allocate = counted_allocate, .resize = realloc, .release = counted_release};
 
+Test(cache, a_pinned_entry_outlives_the_cache_s_interest_in_it)
+{
+    memory_set_hooks(&counting_hooks);
+    struct fixture fixture;
+    fixture_open(&fixture);
+    pieces = 0;
+    (void)use(&fixture, 3);
+    cr_assert_null(cache_pin(&fixture.cache, &fixture.slots[4]));
+    struct cache_entry *entry = cache_pin(&fixture.cache, &fixture.slots[3]);
+    struct cache_entry *again = cache_pin(&fixture.cache, &fixture.slots[3]);
+    cr_assert_not_null(entry);
+    cr_assert_eq(entry, again);
+    cache_unpin(again);
+    for (uint32_t i = 10; i < SLOT_COUNT; i++) {
+        (void)use(&fixture, i);
+        (void)use(&fixture, i);
+    }
+    cr_assert_not(holds(&fixture, 3));
+    fixture_close(&fixture);
+    cr_assert_eq(pieces, 1);
+    cr_assert_eq(cache_entry_data(entry).data[BLOCK_SIZE - 1], 3);
+    cache_unpin(entry);
+    cr_assert_eq(pieces, 0);
+    memory_set_hooks(NULL);
+}
+
 /* With nobody but the cache itself to see to it. */
 Test(cache, what_was_evicted_is_soon_freed)
 {
@@ -268,9 +294,14 @@ static void *race_run(void *argument)
             cache_insert(&fixture->cache, &fixture->slots[index], slice_make(block, BLOCK_SIZE),
                          CACHE_BLOCK);
         }
+        struct cache_entry *pinned = cache_pin(&fixture->cache, &fixture->slots[index]);
         if (i % 100 == 0) {
             budget_set(&fixture->budget, BUDGET_MEMTABLES, prng_below(&prng, 50) * 4096);
             cache_trim(&fixture->cache);
+        }
+        if (pinned != NULL) {
+            cr_assert_eq(cache_entry_data(pinned).data[BLOCK_SIZE / 2], index % 251);
+            cache_unpin(pinned);
         }
     }
     return NULL;
