@@ -427,3 +427,26 @@ Test(quarantine, a_scrub_finds_damage_that_nobody_met)
     see();
     cr_assert_gt(check_reads("scrubbed", 700), 0);
 }
+
+/* Nobody has read the block before the merge that drops its table. */
+Test(quarantine, what_a_merge_could_not_read_is_known_to_be_lost)
+{
+    prepare();
+    flip_byte(file_path(".sst"), 700);
+    sim_power_cut();
+    sim_start();
+    cr_assert_eq(sim_put(key_name(0), SIZE_OLD, LSM_SYNCED), STATUS_OK);
+    sim_pass(50);
+    cr_assert_eq(told_count, 0);
+    cr_assert_eq(sim_ask(lsm_compact, 1000), STATUS_OK);
+    cr_assert_geq(told_count, 1);
+    for (int round = 0; round < 2; round++) {
+        see();
+        uint32_t lost = check_reads("merged", 700);
+        cr_assert(lost > 0 && lost < KEY_COUNT / 2, "%u", lost);
+        cr_assert_eq(scrub(), STATUS_OK, "the block itself is no more");
+        sim_power_cut();
+        sim_start();
+        cr_assert_eq(sim.open_status, STATUS_OK);
+    }
+}

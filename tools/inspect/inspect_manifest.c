@@ -44,6 +44,19 @@ static void state_show(struct inspect *inspect, const char *path,
         row_end(row);
         clips_show(row, table);
     }
+    for (uint32_t i = 0; i < state->excise_count; i++) {
+        row_begin(row, "listed_excise");
+        row_bytes(row, "lower", state->excises[i].stretch.lower);
+        row_bytes(row, "upper", state->excises[i].stretch.upper);
+        row_number(row, "position", state->excises[i].position);
+        row_end(row);
+    }
+    for (uint32_t i = 0; i < state->quarantines.count; i++) {
+        row_begin(row, "listed_quarantine");
+        row_bytes(row, "lower", state->quarantines.items[i].stretch.lower);
+        row_bytes(row, "upper", state->quarantines.items[i].stretch.upper);
+        row_end(row);
+    }
     for (uint32_t i = 0; i < state->segment_count; i++) {
         row_begin(row, "listed_segment");
         row_hex(row, "file", state->segments[i].id);
