@@ -76,6 +76,7 @@ struct run {
     bool verbose;
     bool faulty;      /* The disk or the memory may fail in this life. */
     bool healed;      /* Since then it was resumed, and nothing fails any more. */
+    bool quarantined; /* What looked cut was taken for damage: its stretch says so for good. */
     bool short_reads; /* A file may seem to be cut. */
     bool begun;       /* What it found was checked; the model's writes are of this life. */
     bool ending;
@@ -868,7 +869,9 @@ static void found_run(struct env_job *job)
     for (uint32_t i = 0; i < model->key_count; i++) {
         struct cell cell;
         enum status status = lsm_get(run->lsm, model_key(model, i), LSM_MAY_BLOCK, &scratch, &cell);
-        if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+        if (status == STATUS_CORRUPT && run->short_reads) {
+            run->quarantined = true;
+        } else if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
             model_fail(model, "key %u after the crash: %s", i, status_name(status));
         } else {
             model_found(model, i, status, &cell, &run->found[i]);
@@ -904,7 +907,8 @@ static void found_walk(struct run *run, bool reverse)
     for (uint32_t i = 0; i < model->key_count; i++) {
         count -= run->found[i].any ? 1 : 0;
     }
-    if (status != STATUS_NOT_FOUND || count != 0) {
+    run->quarantined = run->quarantined || (run->short_reads && status == STATUS_CORRUPT);
+    if (!run->quarantined && (status != STATUS_NOT_FOUND || count != 0)) {
         model_fail(model, "a scan after the crash ends with %s, %d keys too many",
                    status_name(status), (int)count);
     }
@@ -915,8 +919,10 @@ static void found_all_run(struct env_job *job)
 {
     struct run *run = container_of(job, struct run, found_job);
     found_run(job);
-    found_walk(run, false);
-    found_walk(run, true);
+    if (!run->quarantined) {
+        found_walk(run, false);
+        found_walk(run, true);
+    }
 }
 
 static void found_done(struct env_job *job, enum status status)
@@ -980,7 +986,7 @@ static bool life_check(struct run *run)
 {
     world_node_call(run->node, found_start, run);
     stage_wait(run, &run->finding, "the check");
-    if (is_alive(run) && run->finding == OPENING_DONE) {
+    if (is_alive(run) && run->finding == OPENING_DONE && !run->quarantined) {
         model_next_life(&run->model, run->found);
         run->begun = true;
         return true;
@@ -1256,6 +1262,22 @@ static uint64_t script_reopen(struct run *run, uint64_t n)
     return after - before;
 }
 
+/* Whether something was quarantined; then every other key must still be one that was written. */
+static void quarantine_look(struct run *run)
+{
+    life_start(run);
+    if (life_open(run)) {
+        world_node_call(run->node, found_start, run);
+        stage_wait(run, &run->finding, "the check");
+    }
+    if (is_alive(run)) {
+        (void)life_stop(run);
+    }
+    if (!is_over(run)) {
+        life_forget(run);
+    }
+}
+
 void run_script(uint64_t seed, enum run_trouble trouble, uint64_t n, bool verbose, uint64_t *points,
                 struct run_result *result)
 {
@@ -1271,13 +1293,16 @@ void run_script(uint64_t seed, enum run_trouble trouble, uint64_t n, bool verbos
     if (!is_over(run)) {
         life_forget(run);
         faults_end(run);
-        run->short_reads = false;
         run->model.shown_by_answer = false;
+    }
+    if (!is_over(run) && run->short_reads) {
+        quarantine_look(run);
     }
     if (!is_over(run) && reopens) {
         *points = script_reopen(run, n);
     }
-    if (!is_over(run)) {
+    run->short_reads = false;
+    if (!is_over(run) && !run->quarantined) {
         life_last(run);
     }
     run_destroy(run, result);
