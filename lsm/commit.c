@@ -65,7 +65,7 @@ static bool memtable_is_full(const struct lsm *lsm)
 /* If there is no memory for a new memtable, the old one grows on; the next write tries again. */
 static void freeze_if_full_locked(struct lsm *lsm)
 {
-    if (memtable_is_full(lsm) && lsm->sources->frozen_count < LSM_FROZEN_COUNT_MAX) {
+    if (memtable_is_full(lsm) && lsm->sources->frozen_count < lsm->frozen_count_max) {
         enum status status = sources_freeze_locked(lsm);
         if (status != STATUS_OK) {
             log_warn(lsm->env, "lsm.freeze_failed", "status=%s", status_name(status));
@@ -145,7 +145,7 @@ static enum status admit_locked(struct lsm *lsm, const struct lsm_write *write, 
     if (queued > 0 && queued + size > lsm->options.wal_buffer_size) {
         return STATUS_OVERLOADED;
     }
-    if (lsm->sources->frozen_count >= LSM_FROZEN_COUNT_MAX && memtable_is_full(lsm)) {
+    if (lsm->sources->frozen_count >= lsm->frozen_count_max && memtable_is_full(lsm)) {
         return STATUS_OVERLOADED;
     }
     return space_admit_locked(lsm, write, size);

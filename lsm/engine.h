@@ -39,7 +39,8 @@
 #include "lsm/wal.h"
 #include "lsm/wal_spare.h"
 
-#define LSM_FROZEN_COUNT_MAX 4u       /* Memtables waiting for their flush before OVERLOADED. */
+#define LSM_FROZEN_COUNT_MAX 4u       /* Memtables waiting for their flush before OVERLOADED... */
+#define LSM_MEMTABLE_SHARE 2u         /* ...unless memtables would take more than this part. */
 #define LSM_IDLE_DELAY_MS 50u         /* A log idle for so long writes its watermark. */
 #define LSM_MEMTABLE_SEGMENT_COUNT 4u /* A memtable freezes when its log is so long. */
 #define LSM_RUN_COUNT_BEFORE_STALL (TABLE_SET_RUN_COUNT_MAX - 8u)
@@ -108,6 +109,7 @@ STATIC_ASSERT(sizeof(struct read_counters) == EPOCH_LINE_SIZE, "counters lie in 
 struct lsm {
     struct env *env;
     struct lsm_options options; /* Completed with the defaults. */
+    uint32_t frozen_count_max;  /* As the budget allows; 1 to LSM_FROZEN_COUNT_MAX. */
     char *path;                 /* Owned; options.path points here. */
     struct env_dir_lock *dir_lock;
     struct manifest manifest;

@@ -47,6 +47,16 @@ static void options_complete(struct lsm_options *options)
     }
 }
 
+/* How many may wait beside the active one. */
+static uint32_t frozen_count_max(const struct lsm_options *options)
+{
+    uint64_t count = options->memory_size / LSM_MEMTABLE_SHARE / options->memtable_size;
+    if (count <= 2) {
+        return 1;
+    }
+    return count - 1 < LSM_FROZEN_COUNT_MAX ? (uint32_t)(count - 1) : LSM_FROZEN_COUNT_MAX;
+}
+
 enum status lsm_open(struct env *env, const struct lsm_options *options, struct lsm **lsm)
 {
     ASSERT(env != NULL);
@@ -59,6 +69,7 @@ enum status lsm_open(struct env *env, const struct lsm_options *options, struct 
     made->env = env;
     made->options = *options;
     options_complete(&made->options);
+    made->frozen_count_max = frozen_count_max(&made->options);
     made->frozen_total = 1;
     made->flushed_total = 1;
     made->retry_told = true;

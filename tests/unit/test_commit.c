@@ -8,6 +8,7 @@
 
 #include <criterion/criterion.h>
 
+#include "lsm/engine.h"
 #include "lsm/lsm.h"
 #include "tests/sim/env_sim.h"
 
@@ -266,6 +267,29 @@ Test(commit, a_large_batch_has_a_group_of_its_own)
     lsm_stats(lsm, &after);
     cr_assert_geq(after.group_count - before.group_count, 3);
     cr_assert_leq(after.group_count - before.group_count, 4, "b and c share one; one is idle");
+}
+
+/* Buffered writes taken while nothing is flushed: four fill a memtable. */
+static uint32_t taken_without_flush(uint64_t memory_size)
+{
+    world_node_crash(node, WORLD_CRASH_POWER);
+    options.memory_size = memory_size;
+    options.wal_segment_size = 1 << 20; /* Of which no memtable fills four. */
+    start();
+    cr_assert_eq(open_status, STATUS_OK);
+    uint32_t taken = 0;
+    write_count = 0;
+    while (put("a", 20000, LSM_BUFFERED) == STATUS_OK) {
+        taken++;
+    }
+    return taken;
+}
+
+Test(commit, memtables_that_wait_for_their_flush_keep_to_the_budget)
+{
+    cr_assert_eq(taken_without_flush(6 << 16), 4 * (1 + 2)); /* Half of it. */
+    cr_assert_eq(taken_without_flush(64 << 20), 4 * (1 + LSM_FROZEN_COUNT_MAX));
+    cr_assert_eq(taken_without_flush(1 << 16), 4 * (1 + 1)); /* One must always do. */
 }
 
 Test(commit, a_batch_larger_than_a_segment_survives)

@@ -23,6 +23,8 @@
 #define ASIDE_BYTES_PER_KEY 2.5
 #define TICK_NS 1000000
 #define WRITES_OUTSTANDING_MIN 4
+/* As RocksDB by its default and LevelDB: one is filled while another is flushed. */
+#define MEMTABLES_IN_BUDGET 2
 
 struct ringkv {
     struct engine base;
@@ -71,14 +73,13 @@ static bool ringkv_open(const struct engine_options *options, struct engine **en
     ASSERT(ringkv != NULL);
     ringkv->base.ops = &engine_ringkv;
     list_init(&ringkv->idle);
-    /* Room for a memtable is held back even while it is empty; a frozen one comes with writes. */
     uint64_t aside = options->reads_only
                          ? (uint64_t)((double)options->key_count * ASIDE_BYTES_PER_KEY)
-                         : options->memtable_size;
+                         : MEMTABLES_IN_BUDGET * options->memtable_size;
     struct lsm_options lsm_options = {
         .path = options->path,
         .memtable_size = options->memtable_size,
-        .memory_size = options->cache_size + options->memtable_size + aside,
+        .memory_size = options->cache_size + aside,
         .floor = forget_all,
     };
     struct env_uv_options env_options = {.pool_threads = POOL_THREADS, .log_level = LOG_WARN};
@@ -433,11 +434,11 @@ static void ringkv_explain(struct engine *engine)
 
 const struct engine_ops engine_ringkv = {
     .name = "ringkv",
-    .options_text =
-        "Ringkv: lz4; one budget for blocks, memtables, indexes and filters, which is the cache, a "
-        "memtable, and for reads what indexes and filters take, for writes another memtable; "
-        "writes "
-        "outstanding on one loop; tombstones may be forgotten",
+    .options_text = "Ringkv: lz4; one budget for blocks, memtables, indexes and filters, which is "
+                    "the cache and, "
+                    "for writes, two memtables, for reads, what indexes and filters take; writes "
+                    "outstanding on "
+                    "one loop; tombstones may be forgotten",
     .open = ringkv_open,
     .close = ringkv_close,
     .load = ringkv_load,
