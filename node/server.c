@@ -5,20 +5,26 @@
 #include "base/memory.h"
 #include "node/session.h"
 
+static void connection_refuse(struct server *server, struct env_connection *connection,
+                              const char *why)
+{
+    server->counters.connections_refused++;
+    enum status status = server->env->ops->net_send(connection, slice_text(why));
+    (void)status; /* It is closed in any case. */
+    server->env->ops->net_close(connection);
+}
+
 static void client_opened(struct env_connection *connection)
 {
     struct server *server = connection->context;
     uint32_t connections_max = node_config(server->node)->connections_max;
-    if (server->stopping || server->counters.connections_now >= connections_max) {
-        static const char refusal[] = "-ERR max number of clients reached\r\n";
-        server->counters.connections_refused++;
-        enum status status =
-            server->env->ops->net_send(connection, slice_make(refusal, sizeof(refusal) - 1));
-        (void)status; /* It is closed in any case. */
-        server->env->ops->net_close(connection);
-        return;
+    if (server->stopping) {
+        connection_refuse(server, connection, "-UNAVAILABLE the node is shutting down\r\n");
+    } else if (server->counters.connections_now >= connections_max) {
+        connection_refuse(server, connection, "-ERR max number of clients reached\r\n");
+    } else {
+        session_open(server, connection);
     }
-    session_open(server, connection);
 }
 
 static void client_received(struct env_connection *connection, struct slice data)
