@@ -2,11 +2,13 @@
  * lsm/arena.h -- memory that is taken in small pieces and given back all at once.
  *
  * Pieces are 8-byte aligned, never move, and live until arena_deinit() or arena_reset(). Larger
- * pieces than a chunk get a chunk of their own. Not thread-safe: one owner at a time.
+ * pieces than a chunk get a chunk of their own. Memory can be taken ahead, for what must not fail
+ * once it has begun. Not thread-safe: one owner at a time.
  */
 #ifndef LSM_ARENA_H
 #define LSM_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +20,8 @@ struct arena {
     struct arena_chunk *chunks; /* Newest first. */
     uint8_t *at;                /* Free bytes of the newest chunk. */
     size_t left;
+    uint8_t *spare_at; /* Free bytes of a chunk taken ahead; used when the newest has too few. */
+    size_t spare_left;
     size_t chunk_size;
     size_t size; /* Bytes taken from the heap, chunk headers included. */
 };
@@ -25,6 +29,25 @@ struct arena {
 void arena_init(struct arena *arena, size_t chunk_size);
 void arena_deinit(struct arena *arena);
 void arena_reset(struct arena *arena); /* Gives everything back; usable again. */
+/* Bytes out of reach of further pieces: those in use, headers, and ends of chunks. */
+static inline size_t arena_used_size(const struct arena *arena)
+{
+    return arena->size - arena->left - arena->spare_left;
+}
+
+/* What a piece takes at most. */
+#define ARENA_PIECE_SIZE(size, alignment) ((size) + (alignment) + 7u)
+
+/*
+ * Sees to it that the next pieces, of so much together, find memory: count each as
+ * ARENA_PIECE_SIZE. False: there is none, and the arena is as before.
+ */
+MUST_USE bool arena_reserve_more(struct arena *arena, size_t size);
+MUST_USE static inline bool arena_reserve(struct arena *arena, size_t size)
+{
+    return size <= arena->left || size <= arena->spare_left || arena_reserve_more(arena, size);
+}
+
 /* NULL if there is no memory; then the arena is as before. */
 MUST_USE void *arena_allocate(struct arena *arena, size_t size);
 /* At an address that `alignment` divides, a power of two up to 64. Small pieces only: with the

@@ -133,6 +133,24 @@ static enum status logged_merge_locked(struct lsm *lsm, const struct lsm_write *
     return status;
 }
 
+/*
+ * What is visible at once cannot be taken back, so all the memory that takes is found before it is
+ * logged.
+ */
+static bool memory_reserve_locked(struct lsm *lsm, const struct lsm_write *write, uint64_t size)
+{
+    if (!memtable_reserve(lsm->sources->active, write->record_count, size)) {
+        return false;
+    }
+    size_t cell_size = 0; /* `encode` holds one at a time. */
+    for (uint32_t i = 0; write->durability == LSM_NONE && i < write->record_count; i++) {
+        size_t encoded = cell_encoded_size(&write->records[i].cell);
+        cell_size = encoded > cell_size ? encoded : cell_size;
+    }
+    buffer_clear(&lsm->encode);
+    return cell_size == 0 || buffer_reserve(&lsm->encode, cell_size) != NULL;
+}
+
 static enum status admit_locked(struct lsm *lsm, const struct lsm_write *write, uint64_t size)
 {
     if (lsm->stopping || lsm->cancelled) {
@@ -164,8 +182,12 @@ enum status lsm_write(struct lsm *lsm, struct lsm_write *write)
     struct places places;
     mutex_lock(&lsm->mutex);
     status = admit_locked(lsm, write, encoded_size);
+    bool at_once = write->durability != LSM_SYNCED || LSM_MUTANT(GROUP_VISIBLE_EARLY);
+    if (status == STATUS_OK && at_once && !memory_reserve_locked(lsm, write, encoded_size)) {
+        status = STATUS_NO_MEMORY;
+    }
     if (status == STATUS_OK) {
-        if (write->durability == LSM_BUFFERED || LSM_MUTANT(GROUP_VISIBLE_EARLY)) {
+        if (write->durability != LSM_NONE && at_once) {
             places_begin(lsm, &places, write);
         }
         status = wal_append(&lsm->wal, write, write->durability == LSM_NONE ? 0 : encoded_size);
@@ -183,13 +205,11 @@ enum status lsm_write(struct lsm *lsm, struct lsm_write *write)
             lsm->stats.version_max = write->records[i].cell.version;
         }
     }
-    if (write->durability != LSM_SYNCED || LSM_MUTANT(GROUP_VISIBLE_EARLY)) {
+    if (at_once) {
         enum status merged = write->durability == LSM_NONE
                                  ? records_merge_locked(lsm, write)
                                  : logged_merge_locked(lsm, write, &places);
-        if (merged != STATUS_OK) { /* Accepted, and partly visible: no way back. */
-            engine_fail_locked(lsm, merged, "memtable");
-        }
+        ASSERT(merged == STATUS_OK); /* Its memory was reserved. */
         freeze_if_full_locked(lsm);
     }
     commit_pump_locked(lsm); /* Not the whole pump: a write makes nothing else due by itself. */

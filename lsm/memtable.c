@@ -503,8 +503,7 @@ static void counts_update(struct memtable *memtable, const struct cell *cell,
     if (replaced == NULL) {
         counter_add(&memtable->key_count, 1);
     }
-    atomic_store_explicit(&memtable->size, memtable->arena.size - memtable->arena.left,
-                          memory_order_relaxed);
+    atomic_store_explicit(&memtable->size, arena_used_size(&memtable->arena), memory_order_relaxed);
     if (version_compare(cell->version, memtable->version_max) > 0) {
         memtable->version_max = cell->version;
     }
@@ -536,6 +535,22 @@ static enum status record_insert(struct memtable *memtable, struct memtable_node
     node_insert(leaf, index, record, NULL);
     change_end(leaf);
     return STATUS_OK;
+}
+
+/*
+ * A merge takes one record, and splits at most one node a level, or grows the root instead. A root
+ * that has grown has two children, so as many merges as it then has room for lie between that and
+ * the next time.
+ */
+bool memtable_reserve(struct memtable *memtable, uint32_t record_count, uint64_t size)
+{
+    static const size_t node_size = ARENA_PIECE_SIZE(
+        sizeof(struct memtable_node) + MEMTABLE_FANOUT * sizeof(struct memtable_node *),
+        CACHE_LINE_SIZE);
+    uint64_t height = memtable->height + UINT64_C(1) + record_count / (MEMTABLE_FANOUT - 2);
+    height = height < MEMTABLE_HEIGHT_MAX ? height : MEMTABLE_HEIGHT_MAX;
+    uint64_t each = ARENA_PIECE_SIZE(sizeof(struct memtable_record), 0) + height * node_size;
+    return arena_reserve(&memtable->arena, (size_t)(size + record_count * each));
 }
 
 static enum status record_replace(struct memtable *memtable, struct memtable_node *leaf,

@@ -87,6 +87,12 @@ void memtable_destroy(struct memtable *memtable);
 MUST_USE enum status memtable_merge(struct memtable *memtable, struct slice key,
                                     struct slice encoded_cell);
 /*
+ * Takes the memory ahead that merges of `record_count` cells may need, which have together `size`
+ * bytes of keys and encoded cells: these merges do not fail. False: there is none, and nothing
+ * changed.
+ */
+MUST_USE bool memtable_reserve(struct memtable *memtable, uint32_t record_count, uint64_t size);
+/*
  * Where a key will go, learned ahead of its merge so that the memory it touches arrives meanwhile.
  * The writer's; good for one hold of its lock. A place that no longer fits is noticed.
  */

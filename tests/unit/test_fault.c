@@ -168,6 +168,51 @@ Test(fault, any_failed_allocation_of_a_job_is_made_good)
     cr_assert_gt(failures, 20);
 }
 
+/* Writes that are visible at once: each allocation within the call fails once, and then none. */
+static uint32_t write_without_memory(enum lsm_durability durability, uint32_t index)
+{
+    struct heap_sim *heap = world_node_heap(sim.node);
+    uint32_t refused = 0;
+    char name[16];
+    size_t size = index % 7 == 0 ? 3000 : 30;
+    snprintf(name, sizeof(name), "key%05u", index * 7919 % 4000);
+    for (uint64_t n = 1; n < 10; n++) {
+        heap->fail_countdown = n;
+        enum status status = sim_put(name, size, durability);
+        bool reached = heap->fail_countdown == 0;
+        heap->fail_countdown = 0;
+        cr_assert(!sim_stats().read_only, "write %u, allocation %u", index, (unsigned)n);
+        if (status == STATUS_OK) { /* It may do without, as when a memtable is to freeze. */
+            return refused;
+        }
+        cr_assert_eq(status, STATUS_NO_MEMORY, "%s", status_name(status));
+        cr_assert(reached);
+        refused++;
+        if (refused % 16 == 1) {
+            cr_assert_eq(sim_get(name), STATUS_NOT_FOUND, "what is refused is not there");
+        }
+    }
+    cr_assert_fail("never taken");
+    return refused;
+}
+
+Test(fault, a_write_that_is_visible_at_once_is_refused_for_want_of_memory_and_changes_nothing)
+{
+    static const enum lsm_durability durabilities[] = {LSM_BUFFERED, LSM_NONE};
+    for (uint32_t d = 0; d < 2; d++) {
+        uint32_t refused = 0;
+        for (uint32_t i = 0; i < 1500; i++) {
+            refused += write_without_memory(durabilities[d], d * 1500 + i);
+            if (i % 32 == 0) {
+                sim_pass(20);
+            }
+        }
+        cr_assert_gt(refused, 100);
+        sim_pass(1000);
+        sim.write_count = 0;
+    }
+}
+
 /* Leaves `rest` bytes free. */
 static void disk_fill(uint64_t rest)
 {

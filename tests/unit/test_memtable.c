@@ -5,6 +5,8 @@
 
 #include <criterion/criterion.h>
 
+#include "base/buffer.h"
+#include "base/codec.h"
 #include "base/prng.h"
 #include "lsm/memtable.h"
 
@@ -186,6 +188,40 @@ Test(memtable, ascending_and_descending_loads_keep_order)
 }
 
 /* Keys are located eight at a time; the merges of the first ones split leaves of the later ones. */
+/* Batches of all sizes, cells of all sizes, over trees that grow in all ways. */
+Test(memtable, what_was_reserved_is_enough, .timeout = 60)
+{
+    static uint8_t value[6000];
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct prng prng;
+        prng_init(&prng, seed);
+        struct memtable *memtable = memtable_create(4096 << (seed % 3), &writer);
+        uint64_t number = UINT64_C(1) << 40;
+        for (uint32_t batch = 0; batch < 60; batch++) {
+            uint32_t count = 1 + (uint32_t)prng_below(&prng, batch % 8 == 0 ? 300 : 4);
+            size_t value_size = (size_t)prng_below(&prng, batch % 5 == 0 ? sizeof(value) : 40);
+            struct cell cell = {.version = {.time = 1 + batch, .node = 1},
+                                .kind = CELL_VALUE,
+                                .value = slice_make(value, value_size)};
+            struct buffer encoded = {0};
+            cell_put(&encoded, &cell);
+            uint8_t key[8];
+            cr_assert(memtable_reserve(memtable, count, count * (sizeof(key) + encoded.size)));
+            size_t taken = memtable->arena.size;
+            for (uint32_t i = 0; i < count; i++) {
+                number += seed % 4 == 0 ? 1 : seed % 4 == 1 ? UINT64_MAX : prng_next(&prng);
+                codec_store_be(key, seed % 4 == 2 ? number & 511 : number, sizeof(key));
+                enum status status =
+                    memtable_merge(memtable, slice_make(key, sizeof(key)), buffer_slice(&encoded));
+                cr_assert_eq(status, STATUS_OK);
+            }
+            cr_assert_eq(memtable->arena.size, taken, "seed %u, batch %u", (unsigned)seed, batch);
+            buffer_deinit(&encoded);
+        }
+        let_go(memtable);
+    }
+}
+
 Test(memtable, keys_located_ahead_go_where_they_belong, .timeout = 60)
 {
     for (uint64_t seed = 1; seed <= 8; seed++) {
