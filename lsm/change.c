@@ -153,7 +153,8 @@ static void changes_run(struct env_job *job)
     buffer_deinit(&edit);
 }
 
-/* What is added may live; and what is taken away may have hidden what was written since. */
+/* What is added may live; what is taken away may have hidden what was written since; and where
+ * something is lost, a walk has to say so. */
 static void gaps_cut_for_change_locked(struct lsm *lsm, const struct change *change)
 {
     if (change->takes) {
@@ -162,6 +163,9 @@ static void gaps_cut_for_change_locked(struct lsm *lsm, const struct change *cha
     for (uint32_t i = 0; i < change->added_count; i++) {
         const struct table_properties *properties = &change->added[i].table->properties;
         gaps_cut_span(&lsm->gaps, properties->key_min, properties->key_max);
+    }
+    if (change->lost != NULL) {
+        quarantine_cut_gaps_locked(lsm, change->lost);
     }
 }
 

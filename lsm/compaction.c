@@ -179,6 +179,17 @@ static bool is_kept(const struct lsm *lsm, const struct cursor *cursor)
     return lsm->options.keep(lsm->options.context, cursor->key, &cell);
 }
 
+/* What was hidden by a cell that is not kept may show again. */
+static void unkept_note(struct compaction *compaction, struct slice key)
+{
+    if (!compaction->unkept) {
+        buffer_append_slice(&compaction->unkept_first, key);
+    }
+    compaction->unkept = true;
+    buffer_clear(&compaction->unkept_last);
+    buffer_append_slice(&compaction->unkept_last, key);
+}
+
 /* Takes about one slice; STATUS_NOT_FOUND: the step's stretch is at its end. */
 static enum status slice_merge(struct lsm *lsm)
 {
@@ -194,7 +205,11 @@ static enum status slice_merge(struct lsm *lsm)
             return STATUS_NOT_FOUND;
         }
         taken += cursor->key.size + cursor->cell.size;
-        if (!is_kept(lsm, cursor) || purge_allows(lsm, cursor->key, cursor->cell)) {
+        bool kept = is_kept(lsm, cursor);
+        if (!kept) {
+            unkept_note(compaction, cursor->key);
+        }
+        if (!kept || purge_allows(lsm, cursor->key, cursor->cell)) {
             compaction->purged_count++;
             continue;
         }
@@ -399,6 +414,9 @@ static void step_free(struct lsm *lsm)
     table_output_reset(&compaction->output);
     memory_free(compaction->cuts);
     buffer_deinit(&compaction->upper);
+    buffer_deinit(&compaction->unkept_first);
+    buffer_deinit(&compaction->unkept_last);
+    compaction->unkept = false;
     if (compaction->sources != NULL) {
         sources_unpin(lsm, compaction->sources);
     }
@@ -456,10 +474,27 @@ static void merging_prune_locked(struct lsm *lsm)
     }
 }
 
+/* Without memory for a bound, all of them go. */
+static void gaps_cut_for_step_locked(struct lsm *lsm)
+{
+    const struct compaction *compaction = &lsm->compaction;
+    const struct buffer *first = &compaction->unkept_first;
+    const struct buffer *last = &compaction->unkept_last;
+    if (compaction->unkept) {
+        if (buffer_status(first) == STATUS_OK && buffer_status(last) == STATUS_OK) {
+            gaps_cut_span(&lsm->gaps, buffer_slice(first), buffer_slice(last));
+        } else {
+            gaps_cut_range(&lsm->gaps, slice_make(NULL, 0), slice_make(NULL, 0));
+        }
+    }
+    quarantine_cut_gaps_locked(lsm, &compaction->lost.list);
+}
+
 static enum status step_install_locked(struct lsm *lsm)
 {
     struct compaction *compaction = &lsm->compaction;
     struct table_change change = compaction_change(compaction);
+    gaps_cut_for_step_locked(lsm);
     enum status status = sources_change_locked(lsm, &change, false);
     if (status == STATUS_OK) {
         lsm->stats.compaction_read += compaction->read_size;

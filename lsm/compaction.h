@@ -71,6 +71,9 @@ struct compaction {
     struct clip *taken; /* Stretches that went since it began; bounds owned. */
     uint32_t taken_count;
     struct quarantine_sink lost; /* What it could not read. */
+    bool unkept;                 /* The owner wants some cells forgotten; */
+    struct buffer unkept_first;  /* the first key of these, */
+    struct buffer unkept_last;   /* and the last. */
     bool exclusive;              /* See changes_begin_locked(). */
     uint64_t purged_count;
     enum status status;

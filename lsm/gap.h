@@ -9,7 +9,9 @@
  *      expired at the gap's `dead_ms`, or absent. (A tombstone that is forgotten changes nothing.)
  *  (2) So whatever may live is cut out of all gaps *before* it becomes visible: by every merge into
  *      a memtable, by what publishes tables with new cells, and by what takes cells away that may
- *      have hidden others. A delete needs no cut: it leaves dead what is dead.
+ *      have hidden others: an excise, and a merge of cells that the owner does not keep. Nor is
+ *      there a gap where a stretch is quarantined, since a walk has to say so. A delete needs no
+ *      cut: it leaves dead what is dead.
  *  (3) A gap is learnt under a *watch*, which is cut like a gap from its start on. What was read
  *      dead after the watch began, and was not cut since, is dead now. A watch begins under the
  *      write lock, with the sources that are current there: so no write is half-way visible, and

@@ -333,6 +333,13 @@ void quarantines_pump_locked(struct lsm *lsm)
     }
 }
 
+void quarantine_cut_gaps_locked(struct lsm *lsm, const struct quarantine_list *list)
+{
+    for (uint32_t i = 0; i < list->count; i++) {
+        gaps_cut_range(&lsm->gaps, list->items[i].stretch.lower, list->items[i].stretch.upper);
+    }
+}
+
 void quarantine_told_locked(struct lsm *lsm, const struct quarantine_list *list)
 {
     for (uint32_t i = 0; i < list->count; i++) {

@@ -88,6 +88,8 @@ void quarantines_deinit(struct lsm *lsm);
 void quarantine_note(struct lsm *lsm, uint64_t file_id, uint32_t block_index);
 /* Stretches that are quarantined from now on; the loop tells them. */
 void quarantine_told_locked(struct lsm *lsm, const struct quarantine_list *list);
+/* Before they are: nobody jumps over them. */
+void quarantine_cut_gaps_locked(struct lsm *lsm, const struct quarantine_list *list);
 void quarantines_pump_locked(struct lsm *lsm);
 /* Tells what is untold. The write lock is held on entry and exit, and not meanwhile. */
 void quarantines_tell_locked(struct lsm *lsm);

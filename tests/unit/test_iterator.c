@@ -241,6 +241,46 @@ Test(iterator, what_an_excise_uncovers_is_in_no_gap)
     cr_assert_eq(walk_count(&options, &calls), 1);
 }
 
+static bool keep_values(void *context, struct slice key, const struct cell *cell)
+{
+    (void)context;
+    (void)key;
+    return cell->kind != CELL_DELETE;
+}
+
+Test(iterator, what_a_filter_uncovers_is_in_no_gap)
+{
+    /* A merge leaves out the deletes, while a value that is older than they are came after them. */
+    fixture_close(&fixture);
+    fixture.options.keep = keep_values;
+    fixture_open(&fixture);
+    clock_now = 1000;
+    stretch_write(0, 5000, true, 0, LSM_BUFFERED);
+    cr_assert_eq(fixture_flush(&fixture), STATUS_OK);
+    struct lsm_fixture_request compact = {.request.done = fixture_request_done};
+    cr_assert_eq(lsm_compact(fixture.lsm, &compact.request), STATUS_OK);
+    char text[KEY_SIZE + 1];
+    struct lsm_record record = fixture_record("", 1, "old");
+    record.key = key_make(2000, text);
+    struct lsm_fixture_write write = {.write = {.records = &record,
+                                                .record_count = 1,
+                                                .durability = LSM_BUFFERED,
+                                                .done = fixture_write_done}};
+    cr_assert_eq(lsm_write(fixture.lsm, &write.write), STATUS_OK);
+    struct lsm_iterator_options options = {.skip_dead = true};
+    uint32_t calls = 0;
+    cr_assert_eq(walk_count(&options, &calls), 0);
+    struct lsm_stats stats;
+    lsm_stats(fixture.lsm, &stats);
+    cr_assert_eq(stats.gap_count, 1);
+    fixture_run_until(&fixture, &compact.answered);
+    fixture_run_until(&fixture, &write.answered);
+    cr_assert_eq(compact.status, STATUS_OK);
+    char inside[KEY_SIZE + 1];
+    options.lower = key_make(1000, inside);
+    cr_assert_eq(walk_count(&options, &calls), 1);
+}
+
 /* One walk under test. */
 struct walk {
     struct lsm_iterator *iterator;

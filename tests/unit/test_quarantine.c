@@ -450,3 +450,80 @@ Test(quarantine, what_a_merge_could_not_read_is_known_to_be_lost)
         cr_assert_eq(sim.open_status, STATUS_OK);
     }
 }
+
+/* A walk that passes over dead cells. */
+static struct {
+    struct env_job job;
+    uint32_t corrupt_count;
+    bool done;
+} passed;
+
+static void passed_run(struct env_job *job)
+{
+    (void)job;
+    struct lsm_iterator_options options = {.skip_dead = true};
+    struct lsm_iterator *iterator = NULL;
+    struct slice key;
+    struct cell cell;
+    enum status status = STATUS_OK;
+    cr_assert_eq(lsm_iterator_open(sim.lsm, &options, &iterator), STATUS_OK);
+    while (status != STATUS_NOT_FOUND) {
+        status = lsm_iterator_next(iterator, &key, &cell);
+        cr_assert(status == STATUS_BUDGET || status == STATUS_CORRUPT || status == STATUS_NOT_FOUND,
+                  "%s", status_name(status));
+        passed.corrupt_count += status == STATUS_CORRUPT ? 1 : 0;
+    }
+    lsm_iterator_close(iterator);
+}
+
+static void passed_done(struct env_job *job, enum status status)
+{
+    (void)job;
+    passed.done = status == STATUS_OK;
+}
+
+/* How often it said CORRUPT. */
+static uint32_t pass_over(void)
+{
+    memset(&passed, 0, sizeof(passed));
+    passed.job = (struct env_job){.run = passed_run, .done = passed_done};
+    world_node_call(sim.node, job_call, &passed.job);
+    sim_pass(1000);
+    cr_assert(passed.done);
+    return passed.corrupt_count;
+}
+
+/* A row of deletes, all in one memtable, that a walk has learnt as a gap. */
+static void gap_prepare(void)
+{
+    sim_power_cut();
+    sim.options.memtable_size = 1 << 20;
+    sim_start();
+    for (uint32_t i = 0; i < 1500; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "dead%05u", i);
+        cr_assert_eq(sim_put(name, SIM_DELETE, LSM_BUFFERED), STATUS_OK);
+    }
+    sim_pass(100);
+    cr_assert_eq(pass_over(), 0);
+    cr_assert_eq(sim_stats().gap_count, 1);
+    cr_assert_eq(sim_ask(lsm_flush, 1000), STATUS_OK);
+    flip_byte(file_path(".sst"), 5000); /* In the second block. */
+    cr_assert_eq(pass_over(), 0, "it was dead before it was lost");
+}
+
+Test(quarantine, of_what_a_scrub_finds_is_told_by_a_walk_that_jumped_over_it)
+{
+    gap_prepare();
+    cr_assert_eq(scrub(), STATUS_CORRUPT);
+    cr_assert_eq(sim_stats().quarantine_count, 1);
+    cr_assert_eq(pass_over(), 1);
+}
+
+Test(quarantine, of_what_a_merge_finds_is_told_by_a_walk_that_jumped_over_it)
+{
+    gap_prepare();
+    cr_assert_eq(sim_ask(lsm_compact, 2000), STATUS_OK);
+    cr_assert_eq(sim_stats().quarantine_count, 1);
+    cr_assert_eq(pass_over(), 1);
+}
