@@ -6,6 +6,7 @@
  *  (2) An oversized piece does not end the current chunk: what is left of it stays in use.
  *  (3) While pieces of a reservation are taken, those still to come fit into what is left of one
  *      chunk: the newest until the first that it has no room for, the spare one from then on.
+ *  (4) Chunks that wait in a pool are poisoned for the address sanitizer, as freed memory is.
  */
 #include "lsm/arena.h"
 
@@ -13,16 +14,81 @@
 
 #define ARENA_ALIGNMENT 8u
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_POISON 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define ARENA_POISON 1
+#endif
+#ifdef ARENA_POISON
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
+#endif
+
 struct arena_chunk {
     struct arena_chunk *next;
-    uint64_t reserved; /* Keeps the bytes after the header aligned on every platform. */
+    uint64_t size; /* Of the bytes after the header, which stay aligned on every platform. */
 };
 
-void arena_init(struct arena *arena, size_t chunk_size)
+void arena_pool_init(struct arena_pool *pool, size_t chunk_size, uint32_t count_max)
+{
+    ASSERT(pool != NULL);
+    *pool = (struct arena_pool){.chunk_size = chunk_size, .count_max = count_max};
+    mutex_init(&pool->mutex);
+    atomic_init(&pool->count, 0);
+}
+
+static struct arena_chunk *pool_take(struct arena_pool *pool)
+{
+    mutex_lock(&pool->mutex);
+    struct arena_chunk *chunk = pool->chunks;
+    if (chunk != NULL) {
+        ASAN_UNPOISON_MEMORY_REGION(chunk + 1, pool->chunk_size);
+        pool->chunks = chunk->next;
+        atomic_fetch_sub_explicit(&pool->count, 1, memory_order_relaxed);
+    }
+    mutex_unlock(&pool->mutex);
+    return chunk;
+}
+
+/* False if it holds enough. */
+static bool pool_give(struct arena_pool *pool, struct arena_chunk *chunk)
+{
+    mutex_lock(&pool->mutex);
+    bool taken = atomic_load_explicit(&pool->count, memory_order_relaxed) < pool->count_max;
+    if (taken) {
+        chunk->next = pool->chunks;
+        pool->chunks = chunk;
+        atomic_fetch_add_explicit(&pool->count, 1, memory_order_relaxed);
+        ASAN_POISON_MEMORY_REGION(chunk + 1, pool->chunk_size);
+    }
+    mutex_unlock(&pool->mutex);
+    return taken;
+}
+
+void arena_pool_deinit(struct arena_pool *pool)
+{
+    struct arena_chunk *chunk = NULL;
+    while ((chunk = pool_take(pool)) != NULL) {
+        memory_free(chunk);
+    }
+    mutex_deinit(&pool->mutex);
+}
+
+uint64_t arena_pool_size(const struct arena_pool *pool)
+{
+    return (uint64_t)atomic_load_explicit(&pool->count, memory_order_relaxed) * pool->chunk_size;
+}
+
+void arena_init(struct arena *arena, size_t chunk_size, struct arena_pool *pool)
 {
     ASSERT(arena != NULL);
     ASSERT(chunk_size >= 1024);
-    *arena = (struct arena){.chunk_size = chunk_size};
+    ASSERT(pool == NULL || pool->chunk_size == chunk_size);
+    *arena = (struct arena){.chunk_size = chunk_size, .pool = pool};
 }
 
 void arena_reset(struct arena *arena)
@@ -31,9 +97,12 @@ void arena_reset(struct arena *arena)
     while (arena->chunks != NULL) {
         struct arena_chunk *chunk = arena->chunks;
         arena->chunks = chunk->next;
-        memory_free(chunk);
+        bool pooled = arena->pool != NULL && chunk->size == arena->chunk_size;
+        if (!pooled || !pool_give(arena->pool, chunk)) {
+            memory_free(chunk);
+        }
     }
-    *arena = (struct arena){.chunk_size = arena->chunk_size};
+    *arena = (struct arena){.chunk_size = arena->chunk_size, .pool = arena->pool};
 }
 
 void arena_deinit(struct arena *arena)
@@ -43,11 +112,15 @@ void arena_deinit(struct arena *arena)
 
 static uint8_t *chunk_add(struct arena *arena, size_t size)
 {
-    struct arena_chunk *chunk = memory_allocate(sizeof(*chunk) + size);
+    bool pooled = arena->pool != NULL && size == arena->chunk_size;
+    struct arena_chunk *chunk = pooled ? pool_take(arena->pool) : NULL;
+    if (chunk == NULL) {
+        chunk = memory_allocate(sizeof(*chunk) + size);
+    }
     if (chunk == NULL) {
         return NULL;
     }
-    chunk->reserved = 0;
+    chunk->size = size;
     chunk->next = arena->chunks;
     arena->chunks = chunk;
     arena->size += sizeof(*chunk) + size;

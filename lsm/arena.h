@@ -8,13 +8,32 @@
 #ifndef LSM_ARENA_H
 #define LSM_ARENA_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/contract.h"
+#include "base/mutex.h"
 
 struct arena_chunk;
+
+/*
+ * Chunks of one size that wait for their next use. Why: memtables come and go all the time; through
+ * the allocator their memory would be touched anew each time, and stay behind in its caches when
+ * the budget has long given it to others. Thread-safe.
+ */
+struct arena_pool {
+    struct mutex mutex;
+    struct arena_chunk *chunks;
+    size_t chunk_size;
+    uint32_t count_max;
+    _Atomic uint32_t count;
+};
+
+void arena_pool_init(struct arena_pool *pool, size_t chunk_size, uint32_t count_max);
+void arena_pool_deinit(struct arena_pool *pool);         /* After the last arena that uses it. */
+uint64_t arena_pool_size(const struct arena_pool *pool); /* Bytes that wait in it. */
 
 struct arena {
     struct arena_chunk *chunks; /* Newest first. */
@@ -23,10 +42,12 @@ struct arena {
     uint8_t *spare_at; /* Free bytes of a chunk taken ahead; used when the newest has too few. */
     size_t spare_left;
     size_t chunk_size;
-    size_t size; /* Bytes taken from the heap, chunk headers included. */
+    struct arena_pool *pool; /* Where whole chunks come from and go to; NULL: the heap. */
+    size_t size;             /* Bytes taken, chunk headers included. */
 };
 
-void arena_init(struct arena *arena, size_t chunk_size);
+/* `pool` may be NULL; else its chunks have the same size, and it outlives the arena. */
+void arena_init(struct arena *arena, size_t chunk_size, struct arena_pool *pool);
 void arena_deinit(struct arena *arena);
 void arena_reset(struct arena *arena); /* Gives everything back; usable again. */
 /* Bytes out of reach of further pieces: those in use, headers, and ends of chunks. */

@@ -113,6 +113,7 @@ struct lsm {
     char *path;                 /* Owned; options.path points here. */
     struct env_dir_lock *dir_lock;
     struct manifest manifest;
+    struct arena_pool chunks; /* Of memtables that went, for those to come: at most one full. */
     struct read_counters reads[EPOCH_ENTRY_COUNT];
     struct gaps gaps; /* Its own lock comes after `mutex`. */
 
@@ -199,6 +200,7 @@ uint64_t engine_file_id(struct lsm *lsm);
 void engine_init_jobs(struct lsm *lsm);
 
 /* sources.c */
+void sources_chunks_init(struct lsm *lsm);
 MUST_USE struct memtable *sources_memtable_create(struct lsm *lsm);
 /* Lets go of one reference; what the last one frees is freed in the pool. */
 void sources_memtable_release(struct lsm *lsm, struct memtable *memtable);

@@ -69,6 +69,7 @@ enum status lsm_open(struct env *env, const struct lsm_options *options, struct 
     made->env = env;
     made->options = *options;
     options_complete(&made->options);
+    sources_chunks_init(made);
     made->frozen_count_max = frozen_count_max(&made->options);
     made->frozen_total = 1;
     made->flushed_total = 1;

@@ -193,14 +193,14 @@ static struct memtable_node *node_create(struct memtable *memtable, bool leaf)
     return node;
 }
 
-struct memtable *memtable_create(size_t chunk_size, struct mutex *writer)
+struct memtable *memtable_create(size_t chunk_size, struct arena_pool *pool, struct mutex *writer)
 {
     ASSERT(writer != NULL);
     struct memtable *memtable = memory_allocate_zeroed(1, sizeof(*memtable));
     if (memtable == NULL) {
         return NULL;
     }
-    arena_init(&memtable->arena, chunk_size);
+    arena_init(&memtable->arena, chunk_size, pool);
     struct memtable_node *root = node_create(memtable, true);
     if (root == NULL) {
         arena_deinit(&memtable->arena);

@@ -73,7 +73,8 @@ struct memtable {
 
 /* One reference, the caller's. NULL if there is no memory. `writer` is the lock its writer holds.
  */
-MUST_USE struct memtable *memtable_create(size_t chunk_size, struct mutex *writer);
+MUST_USE struct memtable *memtable_create(size_t chunk_size, struct arena_pool *pool,
+                                          struct mutex *writer);
 void memtable_reference(struct memtable *memtable);
 /* True if that was the last reference: the caller sees to memtable_destroy(), in the pool, since
  * giving back so much memory takes milliseconds. */

@@ -16,22 +16,27 @@
 #include "base/memory.h"
 #include "lsm/engine.h"
 
-#define MEMTABLE_CHUNK_SIZE_MAX (256u << 10)
+#define MEMTABLE_CHUNK_SIZE_MAX ((256u << 10) - 64u) /* With its header a whole size class. */
 #define MEMTABLE_CHUNK_SIZE_MIN (4u << 10)
 #define ACCOUNT_STEPS 8u
 #define TABLE_NAME_SIZE 24u
 #define CLEANUP_DELAY_MS 20u /* Before what a reader still held is looked at again. */
 
+void sources_chunks_init(struct lsm *lsm)
+{
+    uint64_t size = lsm->options.memtable_size / 16;
+    if (size > MEMTABLE_CHUNK_SIZE_MAX) {
+        size = MEMTABLE_CHUNK_SIZE_MAX;
+    }
+    if (size < MEMTABLE_CHUNK_SIZE_MIN) {
+        size = MEMTABLE_CHUNK_SIZE_MIN;
+    }
+    arena_pool_init(&lsm->chunks, (size_t)size, (uint32_t)(lsm->options.memtable_size / size));
+}
+
 struct memtable *sources_memtable_create(struct lsm *lsm)
 {
-    uint64_t chunk_size = lsm->options.memtable_size / 16;
-    if (chunk_size > MEMTABLE_CHUNK_SIZE_MAX) {
-        chunk_size = MEMTABLE_CHUNK_SIZE_MAX;
-    }
-    if (chunk_size < MEMTABLE_CHUNK_SIZE_MIN) {
-        chunk_size = MEMTABLE_CHUNK_SIZE_MIN;
-    }
-    return memtable_create((size_t)chunk_size, &lsm->mutex);
+    return memtable_create(lsm->chunks.chunk_size, &lsm->chunks, &lsm->mutex);
 }
 
 struct sources *sources_create(struct lsm *lsm, struct memtable *active,
@@ -151,6 +156,7 @@ void sources_account_locked(struct lsm *lsm)
     for (uint32_t i = 0; i < sources->frozen_count; i++) {
         size += atomic_load_explicit(&sources->frozen[i]->size, memory_order_relaxed);
     }
+    size += arena_pool_size(&lsm->chunks);
     if (size != budget_used(&lsm->budget, BUDGET_MEMTABLES)) {
         budget_set(&lsm->budget, BUDGET_MEMTABLES, size);
         if (cache_is_over(&lsm->cache)) {
@@ -278,6 +284,7 @@ void sources_close(struct lsm *lsm)
         sources_unpin(lsm, current);
     }
     epoch_deinit(&lsm->epoch);
+    arena_pool_deinit(&lsm->chunks);
     struct list_node *node = NULL;
     while ((node = list_take_first(&lsm->garbage)) != NULL) { /* Live files: they stay. */
         table_close(container_of(node, struct table, node));

@@ -306,7 +306,7 @@ static struct wal_group *group_add(struct wal *wal)
         if (group == NULL) {
             return NULL;
         }
-        arena_init(&group->arena, WAL_GROUP_ARENA_CHUNK);
+        arena_init(&group->arena, WAL_GROUP_ARENA_CHUNK, NULL);
         list_init(&group->writes);
         list_init(&group->queued);
     }

@@ -134,7 +134,7 @@ Test(memtable, agrees_with_a_sorted_model, .timeout = 60)
         struct prng prng;
         prng_init(&prng, seed);
         model_count = 0;
-        struct memtable *memtable = memtable_create(4096, &writer);
+        struct memtable *memtable = memtable_create(4096, NULL, &writer);
         cr_assert(memtable != NULL);
         uint32_t count = 1u << (2 * (seed % 7));
         for (uint32_t i = 0; i < count; i++) {
@@ -166,7 +166,7 @@ Test(memtable, agrees_with_a_sorted_model, .timeout = 60)
 Test(memtable, ascending_and_descending_loads_keep_order)
 {
     for (int descending = 0; descending < 2; descending++) {
-        struct memtable *memtable = memtable_create(4096, &writer);
+        struct memtable *memtable = memtable_create(4096, NULL, &writer);
         for (uint32_t i = 0; i < 20000; i++) {
             char key[16];
             snprintf(key, sizeof(key), "%08u", descending ? 19999 - i : i);
@@ -195,7 +195,7 @@ Test(memtable, what_was_reserved_is_enough, .timeout = 60)
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct prng prng;
         prng_init(&prng, seed);
-        struct memtable *memtable = memtable_create(4096 << (seed % 3), &writer);
+        struct memtable *memtable = memtable_create(4096 << (seed % 3), NULL, &writer);
         uint64_t number = UINT64_C(1) << 40;
         for (uint32_t batch = 0; batch < 60; batch++) {
             uint32_t count = 1 + (uint32_t)prng_below(&prng, batch % 8 == 0 ? 300 : 4);
@@ -228,7 +228,7 @@ Test(memtable, keys_located_ahead_go_where_they_belong, .timeout = 60)
         struct prng prng;
         prng_init(&prng, seed);
         model_count = 0;
-        struct memtable *memtable = memtable_create(4096, &writer);
+        struct memtable *memtable = memtable_create(4096, NULL, &writer);
         for (uint64_t time = 1; time < 2000;) {
             char keys[8][40];
             size_t sizes[8];
@@ -311,7 +311,7 @@ static void *race_read(void *context)
 
 Test(memtable, readers_run_beside_the_writer, .timeout = 60)
 {
-    struct race race = {.memtable = memtable_create(4096, &writer)};
+    struct race race = {.memtable = memtable_create(4096, NULL, &writer)};
     pthread_t threads[2];
     for (int i = 0; i < 2; i++) {
         cr_assert_eq(pthread_create(&threads[i], NULL, race_read, &race), 0);
@@ -370,7 +370,7 @@ static void *stable_read(void *context)
 Test(memtable, what_is_there_is_found_while_nodes_change, .timeout = 60)
 {
     for (uint32_t round = 0; round < STABLE_ROUND_COUNT; round++) {
-        struct race race = {.memtable = memtable_create(4096, &writer)};
+        struct race race = {.memtable = memtable_create(4096, NULL, &writer)};
         char key[24];
         for (uint32_t i = 0; i < STABLE_COUNT; i++) {
             cr_assert_eq(merge(race.memtable, stable_key(key, i), 1, false), STATUS_OK);
@@ -408,7 +408,7 @@ static void leaf_hold(struct memtable *memtable)
 
 Test(memtable, a_reader_that_may_not_wait_is_told)
 {
-    struct memtable *memtable = memtable_create(4096, &writer);
+    struct memtable *memtable = memtable_create(4096, NULL, &writer);
     cr_assert_eq(merge(memtable, slice_text("key"), 1, false), STATUS_OK);
     const struct memtable_record *record = NULL;
     struct memtable_cursor cursor;

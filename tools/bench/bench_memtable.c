@@ -107,7 +107,7 @@ static void fill(struct bench *bench, bool random)
     for (uint32_t i = 0; i < bench->count; i++) {
         bench->numbers[i] = random ? prng_below(&prng, KEY_SPACE) : i;
     }
-    bench->memtable = memtable_create(CHUNK_SIZE, &bench->writer);
+    bench->memtable = memtable_create(CHUNK_SIZE, NULL, &bench->writer);
     ASSERT(bench->memtable != NULL);
     double begun_ns = cpu_ns();
     write_all(bench);
