@@ -113,7 +113,7 @@ static enum status bottom_choose(const struct lsm *lsm, struct compaction *compa
 static enum status bottom_step_begin_locked(struct lsm *lsm)
 {
     struct compaction *compaction = &lsm->compaction;
-    const struct table_set *set = compaction->sources->tables;
+    const struct table_set *set = compaction->set;
     const struct run *bottom = compaction_bottom(set);
     struct slice first = {0};
     bool any = merging_first_bound(compaction, set, &first);
@@ -137,7 +137,7 @@ static enum status bottom_step_begin_locked(struct lsm *lsm)
 static void tier_step_begin_locked(struct lsm *lsm, uint32_t tier)
 {
     struct compaction *compaction = &lsm->compaction;
-    const struct table_set *set = compaction->sources->tables;
+    const struct table_set *set = compaction->set;
     compaction->output = (struct table_output){.run_id = lsm->next_file_id++, .tier = tier + 1};
     for (uint32_t i = 0; i < set->run_count; i++) {
         if (set->runs[i].tier == tier && !compaction_takes_down(compaction, set->runs[i].id)) {
@@ -417,10 +417,10 @@ static void step_free(struct lsm *lsm)
     buffer_deinit(&compaction->unkept_first);
     buffer_deinit(&compaction->unkept_last);
     compaction->unkept = false;
-    if (compaction->sources != NULL) {
-        sources_unpin(lsm, compaction->sources);
+    if (compaction->set != NULL) {
+        sources_set_unpin(lsm, compaction->set);
     }
-    compaction->sources = NULL;
+    compaction->set = NULL;
     compaction->bottom_run = (struct run){0};
     compaction->input_count = 0;
     compaction->merge_open = false;
@@ -587,7 +587,7 @@ static const struct run *run_of(const struct table_set *set, uint64_t run_id)
 static void sweep_step_begin_locked(struct lsm *lsm, const struct compaction_pick *pick)
 {
     struct compaction *compaction = &lsm->compaction;
-    const struct run *run = run_of(compaction->sources->tables, pick->run_id);
+    const struct run *run = run_of(compaction->set, pick->run_id);
     uint32_t count = 1; /* Further places of the file follow the first. */
     while (pick->place + count < run->table_count &&
            run->tables[pick->place + count] == run->tables[pick->place]) {
@@ -610,8 +610,8 @@ static void sweep_step_begin_locked(struct lsm *lsm, const struct compaction_pic
 static enum status move_step_begin_locked(struct lsm *lsm, uint64_t run_id)
 {
     struct compaction *compaction = &lsm->compaction;
-    const struct run *bottom = compaction_bottom(compaction->sources->tables);
-    const struct run *run = run_of(compaction->sources->tables, run_id);
+    const struct run *bottom = compaction_bottom(compaction->set);
+    const struct run *run = run_of(compaction->set, run_id);
     compaction->cuts = memory_allocate(run->table_count * sizeof(*compaction->cuts));
     if (compaction->cuts == NULL) {
         return STATUS_NO_MEMORY;
@@ -637,7 +637,7 @@ static void step_start_locked(struct lsm *lsm, const struct compaction_pick *pic
 {
     struct compaction *compaction = &lsm->compaction;
     enum status status = STATUS_OK;
-    compaction->sources = sources_pin(lsm);
+    compaction->set = sources_set_pin_locked(lsm);
     compaction->bottom = pick->kind == COMPACTION_DOWN;
     compaction->phase = COMPACTION_WRITING;
     if (pick->kind == COMPACTION_DOWN) {

@@ -14,7 +14,6 @@
 #include "lsm/table_output.h"
 #include "lsm/table_set.h"
 
-struct sources;
 struct lsm;
 
 /*
@@ -53,8 +52,8 @@ struct compaction {
     uint64_t merging_goal;                     /* compacted_total, once it is done. */
 
     /* One step. */
-    struct sources *sources; /* Pinned: the inputs' owner. */
-    struct run bottom_run;   /* The bottom tables that take part, as a run. */
+    struct table_set *set; /* Pinned: the inputs' owner. Not the memtables, which may go. */
+    struct run bottom_run; /* The bottom tables that take part, as a run. */
     const struct run *inputs[TABLE_SET_RUN_COUNT_MAX + 1];
     struct run_cursor cursors[TABLE_SET_RUN_COUNT_MAX + 1];
     struct cursor *cursor_pointers[TABLE_SET_RUN_COUNT_MAX + 1];

@@ -211,6 +211,9 @@ MUST_USE struct sources *sources_create(struct lsm *lsm, struct memtable *active
 /* For those who stay longer than a get, or come back. No lock. */
 struct sources *sources_pin(struct lsm *lsm);
 void sources_unpin(struct lsm *lsm, struct sources *sources);
+/* The tables alone, for those who stay long: memtables come and go meanwhile. */
+struct table_set *sources_set_pin_locked(struct lsm *lsm);
+void sources_set_unpin(struct lsm *lsm, struct table_set *set);
 /* Takes over the caller's reference. */
 void sources_publish_locked(struct lsm *lsm, struct sources *sources);
 /* Ends the active memtable, if it holds anything, and begins a new one. */

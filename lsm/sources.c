@@ -83,24 +83,32 @@ static void memtable_let_go(struct memtable *memtable)
     }
 }
 
-/* Nobody has it any more. In the pool. */
-static void sources_destroy(struct sources *sources)
+/* Its tables that nobody has any more wait for the cleanup. */
+static bool set_release(struct lsm *lsm, struct table_set *set)
 {
-    struct lsm *lsm = sources->lsm;
     struct list_node garbage;
     list_init(&garbage);
-    for (uint32_t i = 0; i < sources->frozen_count; i++) {
-        memtable_let_go(sources->frozen[i]);
-    }
-    memtable_let_go(sources->active);
-    table_set_release(sources->tables, &garbage);
-    memory_free(sources);
+    table_set_release(set, &garbage);
+    bool any = !list_empty(&garbage);
     mutex_lock(&lsm->cleanup_mutex);
     struct list_node *node = NULL;
     while ((node = list_take_first(&garbage)) != NULL) {
         list_append(&lsm->garbage, node);
     }
     mutex_unlock(&lsm->cleanup_mutex);
+    return any;
+}
+
+/* Nobody has it any more. In the pool. */
+static void sources_destroy(struct sources *sources)
+{
+    struct lsm *lsm = sources->lsm;
+    for (uint32_t i = 0; i < sources->frozen_count; i++) {
+        memtable_let_go(sources->frozen[i]);
+    }
+    memtable_let_go(sources->active);
+    (void)set_release(lsm, sources->tables);
+    memory_free(sources);
 }
 
 static bool sources_release(struct sources *sources)
@@ -162,6 +170,20 @@ void sources_account_locked(struct lsm *lsm)
         if (cache_is_over(&lsm->cache)) {
             cleanup_start(lsm);
         }
+    }
+}
+
+struct table_set *sources_set_pin_locked(struct lsm *lsm)
+{
+    struct sources *sources = lsm->sources;
+    table_set_acquire(sources->tables);
+    return sources->tables;
+}
+
+void sources_set_unpin(struct lsm *lsm, struct table_set *set)
+{
+    if (set_release(lsm, set)) {
+        cleanup_start(lsm);
     }
 }
 
