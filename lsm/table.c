@@ -624,13 +624,20 @@ static uint32_t prefixes_at_or_below(const uint64_t *prefixes, uint32_t count, u
     return (uint32_t)(base - prefixes) + (count == 1 && *base <= prefix ? 1 : 0);
 }
 
-/* Of the `count` things that begin at sorted fences -- blocks, or filters, each a run of blocks --
- * how many begin at or below `key`; `prefixes` are those of their fences. */
-static uint32_t begins_at_or_below(const struct table *table, const uint64_t *prefixes,
-                                   const struct table_filter *filters, uint32_t block_first,
-                                   uint32_t count, struct slice key, uint64_t prefix)
+/* Things that begin at sorted fences: blocks, or filters, each a run of blocks. */
+struct table_starts {
+    const uint64_t *prefixes;           /* Of their fences. */
+    const struct table_filter *filters; /* NULL: blocks from block_first on. */
+    uint32_t block_first;
+    uint32_t count;
+};
+
+/* How many of them begin at or below `key`, which has this prefix. */
+static uint32_t starts_at_or_below(const struct table *table, const struct table_starts *starts,
+                                   struct slice key, uint64_t prefix)
 {
-    uint32_t upper = prefixes_at_or_below(prefixes, count, prefix);
+    const uint64_t *prefixes = starts->prefixes;
+    uint32_t upper = prefixes_at_or_below(prefixes, starts->count, prefix);
     if (upper == 0 || prefixes[upper - 1] != prefix) {
         return upper;
     }
@@ -643,7 +650,8 @@ static uint32_t begins_at_or_below(const struct table *table, const uint64_t *pr
     }
     while (lower < upper) {
         uint32_t middle = lower + (upper - lower) / 2;
-        uint32_t block = filters != NULL ? filters[middle].block_first : block_first + middle;
+        uint32_t block = starts->filters != NULL ? starts->filters[middle].block_first
+                                                 : starts->block_first + middle;
         if (slice_compare(fence_key(table, block), key) <= 0) {
             lower = middle + 1;
         } else {
@@ -658,8 +666,9 @@ static uint32_t begins_at_or_below(const struct table *table, const uint64_t *pr
 static uint32_t block_search(const struct table *table, struct slice key, uint64_t prefix,
                              uint32_t first, uint32_t end)
 {
-    uint32_t count = begins_at_or_below(table, table->fence_prefixes + first, NULL, first,
-                                        end - first, key, prefix);
+    struct table_starts starts = {
+        .prefixes = table->fence_prefixes + first, .block_first = first, .count = end - first};
+    uint32_t count = starts_at_or_below(table, &starts, key, prefix);
     return count == 0 ? first : first + count - 1;
 }
 
@@ -698,8 +707,10 @@ bool table_locate(const struct table *table, struct table_probe *probe)
         return false;
     }
     probe->prefix = key_prefix(table, probe->key);
-    uint32_t parts = begins_at_or_below(table, table->filter_prefixes, table->filters, 0,
-                                        table->filter_count, probe->key, probe->prefix);
+    struct table_starts starts = {.prefixes = table->filter_prefixes,
+                                  .filters = table->filters,
+                                  .count = table->filter_count};
+    uint32_t parts = starts_at_or_below(table, &starts, probe->key, probe->prefix);
     probe->part = parts == 0 ? 0 : parts - 1;
     return true;
 }

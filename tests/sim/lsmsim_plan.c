@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define KIB 1024u
+#define KIB UINT64_C(1024)
 
 static uint32_t between(struct prng *prng, uint32_t least, uint32_t greatest)
 {
