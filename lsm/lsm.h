@@ -149,7 +149,7 @@ struct lsm_get_many_item {
     struct cell cell;      /* Set on STATUS_OK; borrows from scratch. */
     enum status status;
 };
-/* As lsm_get for each of them, in any order, but cheaper: while one waits for memory others go on.
+/* As lsm_get for each of them, in any order, but cheaper: others go on while one waits for memory.
  */
 void lsm_get_many(struct lsm *lsm, struct lsm_get_many_item *items, uint32_t count,
                   enum lsm_wait wait);
@@ -169,8 +169,7 @@ struct lsm_iterator_options {
     struct slice upper;
     bool reverse; /* From the greatest key down. */
     enum lsm_wait wait;
-    uint32_t
-        work_budget; /* Dead cells passed over per call of next before STATUS_BUDGET; 0: 4096. */
+    uint32_t work_budget; /* Dead cells passed over before next says STATUS_BUDGET; 0: 4096. */
     /* Passes over tombstones, and over cells expired at now_ms (Unix milliseconds). Long rows of
      * them are remembered, and jumped over by the next walk. */
     bool skip_dead;
@@ -189,7 +188,8 @@ MUST_USE enum status lsm_iterator_reopen(struct lsm_iterator *iterator,
  * STATUS_BUDGET       passed over enough for one call; call again to go on.
  * STATUS_WOULD_BLOCK  only with LSM_NOWAIT; the iterator stands where it stood.
  * STATUS_CORRUPT      here lies a stretch of which cells were lost: the next call goes on behind
- * it. (What is newer in it can be had with lsm_get.) STATUS_IO, STATUS_NO_MEMORY: and then the end.
+ *                     it. (What is newer in it can be had with lsm_get.)
+ * STATUS_IO, STATUS_NO_MEMORY: and then the end.
  */
 MUST_USE enum status lsm_iterator_next(struct lsm_iterator *iterator, struct slice *key,
                                        struct cell *cell);
