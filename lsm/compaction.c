@@ -707,7 +707,8 @@ void compaction_pump_locked(struct lsm *lsm)
 void compaction_note_quiet_locked(struct lsm *lsm)
 {
     struct compaction *compaction = &lsm->compaction;
-    if (lsm->stopping || lsm->cancelled || compaction->phase != COMPACTION_IDLE) {
+    if (lsm->stopping || lsm->cancelled || compaction->running ||
+        compaction->phase != COMPACTION_IDLE) { /* The phase is its job's while that runs. */
         return;
     }
     if (compaction->sweep_total != lsm->flushed_total) {
