@@ -198,6 +198,7 @@ enum status lsm_write(struct lsm *lsm, struct lsm_write *write)
         mutex_unlock(&lsm->mutex);
         return status;
     }
+    write->paced_size = encoded_size + (uint64_t)write->record_count * PACE_RECORD_SIZE;
     lsm->stats.write_count++;
     lsm->stats.user_written += encoded_size;
     for (uint32_t i = 0; i < write->record_count; i++) {
@@ -312,7 +313,7 @@ static void commit_run(struct env_job *job)
     mutex_unlock(&lsm->mutex);
 }
 
-static void writes_tell(struct list_node *writes, enum status status)
+void commit_tell(struct list_node *writes, enum status status)
 {
     struct list_node *node = NULL;
     while ((node = list_take_first(writes)) != NULL) {
@@ -351,7 +352,9 @@ static void commit_done(struct env_job *job, enum status status)
 {
     struct commit *commit = container_of(job, struct commit, job);
     struct lsm *lsm = commit->lsm;
+    struct list_node held; /* Those of earlier groups that this one must not overtake. */
     struct list_node answered;
+    list_init(&held);
     list_init(&answered);
     mutex_lock(&lsm->mutex);
     commit->submitted = false;
@@ -370,8 +373,14 @@ static void commit_done(struct env_job *job, enum status status)
     }
     idle_timer_start_locked(lsm);
     engine_pump_locked(lsm);
+    if (status == STATUS_OK) {
+        pace_pass_locked(lsm, &answered);
+    } else {
+        pace_end_locked(lsm, &held);
+    }
     mutex_unlock(&lsm->mutex);
-    writes_tell(&answered, status);
+    commit_tell(&held, STATUS_OK);
+    commit_tell(&answered, status);
 }
 
 static void gather_timer_fired(struct env_timer *timer)
@@ -604,6 +613,7 @@ void commit_stop_locked(struct lsm *lsm)
 {
     lsm->env->ops->timer_stop(lsm->env, &lsm->idle_timer);
     lsm->env->ops->timer_stop(lsm->env, &lsm->gather_timer);
+    pace_stop_locked(lsm);
     lsm->idle_timer_running = false;
     lsm->gathering = false;
 }
@@ -620,6 +630,7 @@ void commit_init(struct lsm *lsm)
     lsm->prepare.job.done = prepare_done;
     lsm->idle_timer.fired = idle_timer_fired;
     lsm->gather_timer.fired = gather_timer_fired;
+    pace_init(lsm);
 }
 
 void commit_deinit(struct lsm *lsm)

@@ -53,12 +53,12 @@ static struct shape shape_of(const struct lsm *lsm, const struct table_set *set)
 }
 
 /* What the tiers may hold before they all go down. */
-static uint64_t tiers_aim(const struct lsm *lsm, const struct shape *shape)
+static uint64_t tiers_aim(const struct lsm *lsm, const struct shape *shape, bool idle)
 {
-    uint64_t divisor = lsm->compaction.idle ? COMPACTION_IDLE_SHARE : COMPACTION_BOTTOM_SHARE;
+    uint64_t divisor = idle ? COMPACTION_IDLE_SHARE : COMPACTION_BOTTOM_SHARE;
     uint64_t share = shape->bottom == NULL ? 0 : shape->bottom->size / divisor;
     uint64_t least = lsm->options.memtable_size * COMPACTION_TIERS_MEMTABLE_COUNT;
-    if (lsm->compaction.idle && shape->bottom != NULL) {
+    if (idle && shape->bottom != NULL) {
         least = lsm->options.memtable_size;
     }
     return share > least ? share : least;
@@ -87,19 +87,32 @@ static uint32_t tier_limit(const struct shape *shape, uint32_t tier)
                                         : COMPACTION_TIER_RUN_COUNT;
 }
 
-uint64_t compaction_debt_locked(const struct lsm *lsm, const struct table_set *set)
+static uint64_t debt_of(const struct shape *shape, const struct table_set *set, uint64_t aim)
 {
-    struct shape shape = shape_of(lsm, set);
-    uint64_t aim = tiers_aim(lsm, &shape);
-    uint64_t debt = shape.tiers_size > aim ? shape.tiers_size - aim : 0;
+    uint64_t debt = shape->tiers_size > aim ? shape->tiers_size - aim : 0;
     for (uint32_t i = 0; i < set->run_count; i++) {
         const struct run *run = &set->runs[i];
         if (run->tier != TABLE_SET_BOTTOM &&
-            shape.tier_run_counts[run->tier] > tier_limit(&shape, run->tier)) {
+            shape->tier_run_counts[run->tier] > tier_limit(shape, run->tier)) {
             debt += run->size;
         }
     }
     return debt;
+}
+
+uint64_t compaction_debt_locked(const struct lsm *lsm, const struct table_set *set)
+{
+    struct shape shape = shape_of(lsm, set);
+    return debt_of(&shape, set, tiers_aim(lsm, &shape, lsm->compaction.idle));
+}
+
+uint64_t compaction_burden_locked(const struct lsm *lsm, const struct table_set *set,
+                                  uint64_t *unit)
+{
+    struct shape shape = shape_of(lsm, set);
+    uint64_t aim = tiers_aim(lsm, &shape, false);
+    *unit = aim > COMPACTION_SMALL_SIZE ? aim : COMPACTION_SMALL_SIZE;
+    return debt_of(&shape, set, aim);
 }
 
 /* The first tier that is full, or TABLE_SET_BOTTOM. */
@@ -178,8 +191,8 @@ struct compaction_pick compaction_pick_locked(const struct lsm *lsm, const struc
     if (full != TABLE_SET_BOTTOM && (under_way || !is_small(&shape))) {
         return (struct compaction_pick){.kind = COMPACTION_TIER, .tier = full};
     }
-    if (under_way || full != TABLE_SET_BOTTOM || shape.tiers_size > tiers_aim(lsm, &shape) ||
-        is_dying(lsm, &shape)) {
+    if (under_way || full != TABLE_SET_BOTTOM ||
+        shape.tiers_size > tiers_aim(lsm, &shape, lsm->compaction.idle) || is_dying(lsm, &shape)) {
         return (struct compaction_pick){.kind = COMPACTION_DOWN};
     }
     return sweep_pick(lsm, set);

@@ -49,5 +49,9 @@ const struct run *compaction_bottom(const struct table_set *set);
 struct compaction_pick compaction_pick_locked(const struct lsm *lsm, const struct table_set *set);
 /* Bytes above the shape that is aimed at. */
 uint64_t compaction_debt_locked(const struct lsm *lsm, const struct table_set *set);
+/* The same as if somebody wrote, and what it is measured by when writers are slowed down: what the
+ * tiers may hold, or a small store's size. */
+uint64_t compaction_burden_locked(const struct lsm *lsm, const struct table_set *set,
+                                  uint64_t *unit);
 
 #endif

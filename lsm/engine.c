@@ -135,9 +135,9 @@ static bool is_quiet_locked(struct lsm *lsm)
     bool quiet = !lsm->cleanup_running;
     mutex_unlock(&lsm->cleanup_mutex);
     return quiet && commit_is_quiet_locked(lsm) && list_empty(&lsm->lost_writes) &&
-           lsm->resume.request == NULL && !lsm->space.running && !lsm->flush.running &&
-           !lsm->compaction.running && !lsm->changes.running && list_empty(&lsm->changes.queue) &&
-           lsm->guest_job_count == 0;
+           list_empty(&lsm->pace.held) && lsm->resume.request == NULL && !lsm->space.running &&
+           !lsm->flush.running && !lsm->compaction.running && !lsm->changes.running &&
+           list_empty(&lsm->changes.queue) && lsm->guest_job_count == 0;
 }
 
 /* Whether a request can be answered, and with what. */
@@ -228,6 +228,19 @@ static void requests_tell_locked(struct lsm *lsm, struct list_node *requests,
     }
 }
 
+/* What was held when the engine failed or stopped came before what was lost. */
+static void held_writes_tell_locked(struct lsm *lsm)
+{
+    if (lsm->failed || lsm->stopping || lsm->cancelled) {
+        struct list_node held;
+        list_init(&held);
+        pace_end_locked(lsm, &held);
+        mutex_unlock(&lsm->mutex);
+        commit_tell(&held, STATUS_OK);
+        mutex_lock(&lsm->mutex);
+    }
+}
+
 static void lost_writes_tell_locked(struct lsm *lsm)
 {
     enum status status = lsm->failed ? STATUS_INDETERMINATE : STATUS_CANCELLED;
@@ -264,6 +277,7 @@ static void notify_done(struct env_job *job, enum status status)
         retry_timer_start_locked(lsm);
         space_tell_locked(lsm);
     }
+    held_writes_tell_locked(lsm);
     lost_writes_tell_locked(lsm);
     resume_tell_locked(lsm);
     requests_tell_locked(lsm, &lsm->flush_requests, &lsm->flushed_total);

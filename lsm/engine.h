@@ -31,6 +31,7 @@
 #include "lsm/lsm.h"
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
+#include "lsm/pace.h"
 #include "lsm/purge.h"
 #include "lsm/quarantine.h"
 #include "lsm/resume.h"
@@ -130,6 +131,7 @@ struct lsm {
     uint32_t spare_count;
     struct env_timer idle_timer;
     bool idle_timer_running;
+    struct pace pace;
     struct env_timer gather_timer; /* Ends it, in the next turn of the loop. */
     bool gathering;                /* The next group waits for what the callers just told write. */
     uint64_t applied_position;     /* Every logged batch up to here is in a source. */
@@ -239,8 +241,9 @@ MUST_USE char *engine_table_path(const struct lsm *lsm, uint64_t file_id);
 void commit_init(struct lsm *lsm);
 void commit_pump_locked(struct lsm *lsm);
 bool commit_is_quiet_locked(const struct lsm *lsm);
-void commit_stop_locked(struct lsm *lsm); /* Its timers. On the loop. */
-void commit_deinit(struct lsm *lsm);      /* Blocks to close files. */
+void commit_tell(struct list_node *writes, enum status status); /* No lock is held. */
+void commit_stop_locked(struct lsm *lsm);                       /* Its timers. On the loop. */
+void commit_deinit(struct lsm *lsm);                            /* Blocks to close files. */
 /* A segment that the manifest has dropped: its file waits to be used again, or goes. Blocks. */
 void commit_segment_dead(struct lsm *lsm, struct wal_segment *segment);
 MUST_USE enum status commit_merge_locked(struct lsm *lsm, struct slice key,

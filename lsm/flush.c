@@ -111,6 +111,7 @@ static enum status flush_slice(struct lsm *lsm)
             return status;
         }
         taken += cursor->key.size + cursor->cell.size;
+        flush->taken_count++;
         if (taken >= lsm->options.slice_size) {
             return STATUS_OK;
         }
@@ -158,6 +159,7 @@ static void flush_end_locked(struct lsm *lsm)
     struct flush *flush = &lsm->flush;
     sources_memtable_release(lsm, flush->memtable);
     flush->memtable = NULL;
+    flush->flushed_count = 0;
 }
 
 static enum status flush_install_locked(struct lsm *lsm)
@@ -182,6 +184,7 @@ static void flush_done(struct env_job *job, enum status status)
     struct lsm *lsm = container_of(flush, struct lsm, flush);
     mutex_lock(&lsm->mutex);
     flush->running = false;
+    flush->flushed_count = flush->taken_count;
     lsm->cancelled = lsm->cancelled || status == STATUS_CANCELLED;
     if (status == STATUS_OK) {
         status = flush->status;
@@ -218,6 +221,7 @@ void flush_pump_locked(struct lsm *lsm)
         return;
     }
     flush->started = false;
+    flush->taken_count = 0;
     flush->phase = FLUSH_WRITING;
     flush->memtable = sources->frozen[0];
     memtable_reference(flush->memtable);

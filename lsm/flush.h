@@ -26,6 +26,8 @@ struct flush {
     struct memtable_cursor cursor;
     bool started; /* The cursor stands on what comes next. */
     struct table_output output;
+    uint64_t taken_count;   /* Keys; the job's. */
+    uint64_t flushed_count; /* Of them, at the end of the last slice. */
     enum status status;
 };
 

@@ -122,6 +122,10 @@ void lsm_stop(struct lsm *lsm, struct lsm_stop *stop)
 static void leftovers_tell(struct lsm *lsm)
 {
     struct list_node *node = NULL;
+    struct list_node held;
+    list_init(&held);
+    pace_end_locked(lsm, &held); /* Nobody else is left to take the lock. */
+    commit_tell(&held, STATUS_OK);
     if (lsm->wal.env != NULL) {
         wal_take_writes(&lsm->wal, &lsm->lost_writes);
     }
@@ -244,6 +248,7 @@ void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
     ASSERT(stats != NULL);
     mutex_lock(&lsm->mutex);
     *stats = lsm->stats;
+    pace_stats_locked(lsm, stats);
     stats->read_only = lsm->failed;
     stats->full = lsm->space.full;
     stats->wal_queue_size = lsm->wal.queue_size;

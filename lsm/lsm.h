@@ -110,12 +110,15 @@ struct lsm_write {
     enum lsm_durability durability;
     bool vital; /* Taken even when the disk is full: small, and needed to get on. */
     /* On the loop. STATUS_OK: durable as asked, and visible. STATUS_INDETERMINATE: the log failed
-     * under it. STATUS_CANCELLED: closed before it was synced. */
+     * under it. STATUS_CANCELLED: closed before it was synced.
+     * While flushes and merges are behind it comes later, the more so the more they are, so that
+     * whoever waits for it slows down (vital ones do not). */
     void (*done)(struct lsm_write *write, enum status status);
 
     uint64_t position; /* Set by lsm_write: the log position just after this batch. */
     struct list_node node;
-    uint32_t size; /* Encoded, in the log. */
+    uint32_t size;       /* Encoded, in the log. */
+    uint64_t paced_size; /* What it costs of a bounded rate. */
 };
 
 /*
@@ -351,6 +354,10 @@ struct lsm_stats {
     uint64_t table_memory_size; /* Bytes of indexes and filters. */
     uint64_t would_block_count;
     uint64_t overloaded_count;
+    uint64_t stall_count;   /* Writes whose answer was held back for debt. */
+    uint64_t stall_ns;      /* For so long in all. */
+    uint64_t stalled_count; /* Of them, how many are held back now. */
+    uint64_t pace_rate;     /* Bytes a second at which answers leave; 0: as they come. */
     uint64_t purged_count;
     uint64_t excise_count; /* With those of ingests. */
     uint64_t ingest_count;

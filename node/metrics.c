@@ -134,6 +134,11 @@ static void engine_metrics(const struct node *node, struct buffer *to)
             stats.cache_insert_count);
     counter(to, "engine_cache_evictions_total", "Blocks evicted from it.", stats.cache_evict_count);
     counter(to, "engine_overloaded_total", "Batches refused for now.", stats.overloaded_count);
+    counter(to, "engine_stalls_total", "Batches answered later for debt.", stats.stall_count);
+    counter(to, "engine_stall_milliseconds_total", "Time that answers were held back.",
+            stats.stall_ns / 1000000);
+    gauge(to, "engine_pace_rate_bytes", "Bytes a second at which answers leave; 0: unbounded.",
+          stats.pace_rate);
 }
 
 static void cluster_metrics(const struct node *node, struct buffer *to)

@@ -541,11 +541,16 @@ static void act_write(void *context)
     write_send(run, key_draw(run), DRAW_ANY);
 }
 
-/* An accepted synced write without its answer is in the queue. */
+/* An accepted synced write without its answer is in the queue, unless that answer is held back. */
 static void act_queued(void *context)
 {
     struct run *run = context;
     struct model *model = &run->model;
+    struct lsm_stats stats;
+    lsm_stats(run->lsm, &stats);
+    if (stats.stalled_count > 0) {
+        return;
+    }
     for (uint32_t i = model->write_count; i > 0 && model->write_count - i < 8; i--) {
         const struct model_write *write = model->writes[i - 1];
         if (write->answered || write->write.durability != LSM_SYNCED || run->faulty) {
