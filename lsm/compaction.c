@@ -375,10 +375,17 @@ static enum status bound_copy(struct slice from, struct slice *to)
     return STATUS_OK;
 }
 
+/* Whether there is a step. Its phase is its job's while that runs; its tables are pinned and let go
+ * under the lock. */
+static bool is_under_way_locked(const struct compaction *compaction)
+{
+    return compaction->set != NULL;
+}
+
 enum status compaction_note_taken_locked(struct lsm *lsm, const struct clip *stretch)
 {
     struct compaction *compaction = &lsm->compaction;
-    if (compaction->phase == COMPACTION_IDLE) {
+    if (!is_under_way_locked(compaction)) {
         return STATUS_OK;
     }
     ASSERT(!compaction->exclusive);
@@ -707,8 +714,7 @@ void compaction_pump_locked(struct lsm *lsm)
 void compaction_note_quiet_locked(struct lsm *lsm)
 {
     struct compaction *compaction = &lsm->compaction;
-    if (lsm->stopping || lsm->cancelled || compaction->running ||
-        compaction->phase != COMPACTION_IDLE) { /* The phase is its job's while that runs. */
+    if (lsm->stopping || lsm->cancelled || is_under_way_locked(compaction)) {
         return;
     }
     if (compaction->sweep_total != lsm->flushed_total) {
