@@ -153,11 +153,9 @@ static bool memory_reserve_locked(struct lsm *lsm, const struct lsm_write *write
 
 static enum status admit_locked(struct lsm *lsm, const struct lsm_write *write, uint64_t size)
 {
-    if (lsm->stopping || lsm->cancelled) {
-        return STATUS_CLOSED;
-    }
-    if (lsm->failed) {
-        return STATUS_READ_ONLY;
+    enum status status = engine_admit_locked(lsm);
+    if (status != STATUS_OK) {
+        return status;
     }
     uint64_t queued = lsm->wal.queue_size;
     if (queued > 0 && queued + size > lsm->options.wal_buffer_size) {

@@ -27,6 +27,14 @@ uint64_t engine_file_id(struct lsm *lsm)
     return id;
 }
 
+enum status engine_admit_locked(const struct lsm *lsm)
+{
+    if (lsm->stopping || lsm->cancelled) {
+        return STATUS_CLOSED;
+    }
+    return lsm->failed ? STATUS_READ_ONLY : STATUS_OK;
+}
+
 void engine_fail_locked(struct lsm *lsm, enum status status, const char *what)
 {
     ASSERT(status != STATUS_OK);

@@ -184,6 +184,8 @@ struct lsm {
 
 /* engine.c. "Locked" functions ask for the write lock. */
 void engine_pump_locked(struct lsm *lsm);
+/* Whether new work is taken: STATUS_CLOSED, STATUS_READ_ONLY. */
+MUST_USE enum status engine_admit_locked(const struct lsm *lsm);
 /* The engine takes no more writes. The first reason counts. */
 void engine_fail_locked(struct lsm *lsm, enum status status, const char *what);
 /*

@@ -59,12 +59,8 @@ enum status lsm_excise(struct lsm *lsm, struct lsm_excise *request)
         return STATUS_NO_MEMORY;
     }
     mutex_lock(&lsm->mutex);
-    enum status status = STATUS_OK;
-    if (lsm->stopping || lsm->cancelled) {
-        status = STATUS_CLOSED;
-    } else if (lsm->failed) {
-        status = STATUS_READ_ONLY;
-    } else {
+    enum status status = engine_admit_locked(lsm);
+    if (status == STATUS_OK) {
         status = change_add_locked(lsm, &excise->change);
     }
     if (status == STATUS_OK) {

@@ -385,12 +385,8 @@ enum status lsm_ingest(struct lsm *lsm, struct lsm_ingest *request)
         return STATUS_NO_MEMORY;
     }
     mutex_lock(&lsm->mutex);
-    enum status status = STATUS_OK;
-    if (lsm->stopping || lsm->cancelled) {
-        status = STATUS_CLOSED;
-    } else if (lsm->failed) {
-        status = STATUS_READ_ONLY;
-    } else {
+    enum status status = engine_admit_locked(lsm);
+    if (status == STATUS_OK) {
         list_append(&lsm->ingests.running, &ingest->node);
         ingest_submit_locked(ingest);
     }

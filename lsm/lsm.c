@@ -180,12 +180,8 @@ static enum status request_accept(struct lsm *lsm, struct list_node *requests,
     ASSERT(lsm != NULL);
     ASSERT(request != NULL && request->done != NULL);
     mutex_lock(&lsm->mutex);
-    enum status status = STATUS_OK;
-    if (lsm->stopping || lsm->cancelled) {
-        status = STATUS_CLOSED;
-    } else if (lsm->failed) {
-        status = STATUS_READ_ONLY;
-    } else {
+    enum status status = engine_admit_locked(lsm);
+    if (status == STATUS_OK) {
         status = sources_freeze_locked(lsm);
     }
     if (status == STATUS_OK) {
