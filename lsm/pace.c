@@ -19,7 +19,7 @@
 #include "lsm/engine.h"
 
 #define NS_PER_S UINT64_C(1000000000)
-#define BURST_NS (2 * PACE_TICK_MS * UINT64_C(1000000)) /* What was not used counts so long. */
+#define BURST_NS (UINT64_C(2000000) * PACE_TICK_MS) /* What was not used counts so long. */
 
 /* How far `value` is from `first` to `last`, in PACE_ONE. */
 static uint64_t share_of(uint64_t value, uint64_t first, uint64_t last)
