@@ -2,9 +2,11 @@
  * tools/inspect/inspect_folder.c -- an engine's folder: its manifest, and every file it names.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/contract.h"
 #include "base/memory.h"
+#include "lsm/space.h"
 #include "lsm/wal.h"
 #include "tools/inspect/inspect.h"
 
@@ -51,13 +53,21 @@ static bool is_named(const struct manifest_state *state, const char *name)
             return true;
         }
     }
-    return strcmp(name, MANIFEST_NAME) == 0 || strcmp(name, LOCK_NAME) == 0;
+    return false;
+}
+
+/* Files of the engine that hold nothing of anybody's. */
+static bool is_own(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return strcmp(name, MANIFEST_NAME) == 0 || strcmp(name, LOCK_NAME) == 0 ||
+           strcmp(name, SPACE_BALLAST_NAME) == 0 || (dot != NULL && strcmp(dot, ".spare") == 0);
 }
 
 static void stranger_show(void *context, const char *name)
 {
     const struct folder_look *look = context;
-    if (!is_named(look->state, name)) {
+    if (!is_named(look->state, name) && !is_own(name)) {
         row_begin(&look->inspect->row, "unnamed_file");
         row_text(&look->inspect->row, "name", name);
         row_end(&look->inspect->row);
