@@ -143,7 +143,8 @@ struct lsm {
     struct purge purge;
     struct changes changes;
     struct ingests ingests;
-    uint32_t guest_job_count; /* Jobs of ingests, checkpoints, scrubs and second looks. */
+    uint32_t guest_job_count; /* Jobs of ingests, checkpoints and second looks; scrubs. */
+    struct list_node scrubs;  /* Those that rest. */
     struct quarantines quarantines;
     struct change quarantine_change; /* Of the second look. */
     struct quarantine_list damaged;  /* What recovery could not open, until it is written down; */
@@ -250,6 +251,10 @@ void commit_deinit(struct lsm *lsm);                            /* Blocks to clo
 void commit_segment_dead(struct lsm *lsm, struct wal_segment *segment);
 MUST_USE enum status commit_merge_locked(struct lsm *lsm, struct slice key,
                                          struct slice encoded_cell);
+
+/* scrub.c: the end of those that rest. */
+void scrubs_stop_locked(struct lsm *lsm); /* In the next turn of the loop. */
+void scrubs_abandon(struct lsm *lsm);     /* Now: the env has ended, or stopping is over. */
 
 /* recovery.c: everything of lsm_open that reads the folder. */
 MUST_USE enum status recovery_run(struct lsm *lsm);

@@ -75,6 +75,7 @@ enum status lsm_open(struct env *env, const struct lsm_options *options, struct 
     made->flushed_total = 1;
     made->retry_told = true;
     mutex_init(&made->mutex);
+    list_init(&made->scrubs);
     budget_init(&made->budget, made->options.memory_size);
     cache_init(&made->cache, &made->budget);
     gaps_init(&made->gaps);
@@ -106,6 +107,7 @@ void lsm_stop(struct lsm *lsm, struct lsm_stop *stop)
     space_stop_locked(lsm);
     lsm->env->ops->timer_stop(lsm->env, &lsm->retry_timer);
     compaction_stop_locked(lsm);
+    scrubs_stop_locked(lsm);
     sources_cleanup_stop_locked(lsm);
     if (!lsm->failed && !lsm->cancelled) {
         enum status status = wal_append_idle(&lsm->wal); /* Syncs what was only buffered. */
@@ -139,6 +141,7 @@ static void leftovers_tell(struct lsm *lsm)
         lsm->resume.request = NULL;
     }
     ingests_abandon(lsm);
+    scrubs_abandon(lsm);
     quarantines_deinit(lsm);
     quarantine_list_deinit(&lsm->damaged);
     memory_free(lsm->damaged_ids);

@@ -48,6 +48,7 @@ struct lsm_options {
     uint32_t block_size;         /* 4 KiB, less what makes it fill a page in memory. */
     uint64_t manifest_size;      /* Written anew when longer than this and 4 snapshots; 256 KiB. */
     uint32_t bloom_bits_per_key; /* On average; upper tiers get more, the bottom fewer. 10 */
+    uint64_t scrub_rate;         /* Bytes a second that lsm_scrub reads; 0: as it can. */
     /*
      * The greatest version at or below which a tombstone or expired cell of `key` may be forgotten
      * (the purge rule asks more: see purge.h). NULL: nothing is ever forgotten. Called from
@@ -217,10 +218,11 @@ MUST_USE enum status lsm_flush(struct lsm *lsm, struct lsm_request *request);
 MUST_USE enum status lsm_compact(struct lsm *lsm, struct lsm_request *request);
 
 /*
- * Reads every block of every table from the disk, in slices. `done` says STATUS_OK if all is sound,
- * and STATUS_CORRUPT if damage was found: it is logged, and stretches that are lost are quarantined
- * (soon, if they are not yet). STATUS_IO, STATUS_NO_MEMORY, STATUS_CANCELLED: not all was read.
- * STATUS_CLOSED, STATUS_NO_MEMORY: `done` is not called.
+ * Reads every block of every table from the disk, in slices, no faster than options.scrub_rate.
+ * Tables that merges replace meanwhile are left out, as are those they write. `done` says STATUS_OK
+ * if all is sound, and STATUS_CORRUPT if damage was found: it is logged, and stretches that are
+ * lost are quarantined (soon, if they are not yet). STATUS_IO, STATUS_NO_MEMORY, STATUS_CANCELLED:
+ * not all was read. STATUS_CLOSED, STATUS_NO_MEMORY: `done` is not called.
  */
 MUST_USE enum status lsm_scrub(struct lsm *lsm, struct lsm_request *request);
 

@@ -444,3 +444,31 @@ Test(lsm, writes_from_many_threads_share_groups)
     cr_assert_eq(stats.write_count, 256);
     cr_assert_lt(stats.sync_count, 256);
 }
+
+static void waited(struct env_timer *timer)
+{
+    (void)timer;
+    env_uv_stop(fixture.env);
+}
+
+/* Its timer does not fire any more. */
+Test(lsm, a_scrub_that_rests_is_told_when_the_env_has_ended)
+{
+    fixture_close(&fixture);
+    fixture.options.scrub_rate = 1;
+    fixture_open(&fixture);
+    cr_assert_eq(fixture_put(&fixture, "key", 1, "value", LSM_SYNCED), STATUS_OK);
+    cr_assert_eq(fixture_flush(&fixture), STATUS_OK);
+    struct lsm_fixture_request scrub = {.request.done = fixture_request_done};
+    cr_assert_eq(lsm_scrub(fixture.lsm, &scrub.request), STATUS_OK);
+    struct env_timer timer = {.fired = waited};
+    env_timer_start_ms(fixture.env, &timer, 50);
+    env_uv_run(fixture.env);
+    cr_assert_not(scrub.answered);
+    env_uv_end(fixture.env);
+    cr_assert_not(scrub.answered, "it rests, it does not run");
+    lsm_close(fixture.lsm);
+    fixture.lsm = NULL;
+    cr_assert(scrub.answered);
+    cr_assert_eq(scrub.status, STATUS_CANCELLED);
+}
