@@ -30,6 +30,12 @@
 #define FILE_MODE 0644
 #define FOLDER_MODE 0755
 #define LOCK_NAME "/LOCK"
+/*
+ * Bytes of one system call. The page cache makes its folios as large as the write, and large ones
+ * come from memory that nobody has used yet: in a virtual machine the host has to find it first.
+ * Measured there, CPU for 4 KiB of a new file: 1.3 us in pieces of 64 KiB, 3 to 15 in larger ones.
+ */
+#define WRITE_PIECE_SIZE (64u << 10)
 /* Zeros are written in pieces of this size where the file system cannot allocate. */
 #define ZERO_CHUNK_SIZE (64u << 10)
 
@@ -180,8 +186,8 @@ static enum status file_uv_write(struct env_file *file, uint64_t offset, struct 
 {
     size_t done = 0;
     while (done < data.size) {
-        ssize_t count =
-            pwrite(file->fd, data.data + done, data.size - done, (off_t)(offset + done));
+        size_t piece = data.size - done < WRITE_PIECE_SIZE ? data.size - done : WRITE_PIECE_SIZE;
+        ssize_t count = pwrite(file->fd, data.data + done, piece, (off_t)(offset + done));
         if (count < 0 && errno == EINTR) {
             continue;
         }
