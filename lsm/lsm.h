@@ -66,7 +66,7 @@ struct lsm_options {
      * STATUS_CORRUPT unless they find something newer. Until it is excised it is told again at each
      * open. On the loop; the bounds borrow until it returns. May be NULL. */
     void (*corrupted)(void *context, struct slice lower, struct slice upper);
-    /* The engine went read-only, with the reason. On the loop, once. May be NULL. */
+    /* The engine went read-only, with the reason. On the loop, once each time. May be NULL. */
     void (*failed)(void *context, enum status status);
     void *context;
 };

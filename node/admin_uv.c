@@ -82,10 +82,12 @@ static void page_make(struct env_uv_post *post)
         if (page->write != NULL) {
             page->write(admin->node, &page->body);
         } else {
-            page->status = node_state(admin->node) == NODE_SERVING
+            bool read_only = node_read_only(admin->node);
+            page->status = node_state(admin->node) == NODE_SERVING && !read_only
                                ? HTTP_STATUS_OK
                                : HTTP_STATUS_SERVICE_UNAVAILABLE;
-            buffer_append_format(&page->body, "%s\n", report_state_name(admin->node));
+            buffer_append_format(&page->body, "%s%s\n", report_state_name(admin->node),
+                                 read_only ? " read-only" : "");
         }
     }
     mutex_lock(&admin->mutex);

@@ -218,6 +218,12 @@ void command_kv_status(struct request *request)
     text_answer(request, &text);
 }
 
+void command_kv_resume(struct request *request)
+{
+    resp_simple(&request->writer, node_resume(request->server->node) ? "RESUMING" : "OK");
+    request_finish(request);
+}
+
 void command_kv_locate(struct request *request)
 {
     struct buffer text = {0};

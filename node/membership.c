@@ -113,6 +113,7 @@ static void record_done(struct records_write *write, enum status status)
     membership->recording = false;
     if (status != STATUS_OK) {
         log_warn(membership->env, "topology.record_failed", "status=\"%s\"", status_name(status));
+        membership->recorded_epoch = membership->durable_epoch; /* The tick tries again. */
         return;
     }
     membership->durable_epoch = membership->recorded_epoch;

@@ -109,6 +109,11 @@ static void engine_metrics(const struct node *node, struct buffer *to)
     gauge(to, "engine_compaction_debt_bytes", "Bytes above the aimed shape.",
           stats.compaction_debt);
     gauge(to, "engine_read_only", "1 after a disk fault.", stats.read_only);
+    uint64_t resume_count;
+    uint64_t failure_count;
+    node_resumes(node, &resume_count, &failure_count);
+    counter(to, "engine_resumes_total", "Times it took writes again.", resume_count);
+    counter(to, "engine_resume_failures_total", "Tries of that in vain.", failure_count);
     counter(to, "engine_user_written_bytes_total", "Bytes of accepted batches.",
             stats.user_written);
     counter(to, "engine_wal_written_bytes_total", "Bytes written to the log.", stats.wal_written);

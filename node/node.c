@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "lsm/lsm.h"
 #include "node/coordinator.h"
+#include "node/healer.h"
 #include "node/identity.h"
 #include "node/membership.h"
 #include "node/peers.h"
@@ -49,6 +50,7 @@ struct node {
     bool open_under_way;
     struct identity identity;
     struct lsm *lsm;
+    struct healer healer;
     struct timekeeper timekeeper;
     struct membership *membership;
     struct peers *peers;
@@ -87,6 +89,7 @@ static void node_fail(struct node *node, enum status why)
     log_error(node->env, "node.failed", "id=%u data_dir=%s status=\"%s\"", node->config.id,
               node->config.data_dir, status_name(why));
     node->env->ops->timer_stop(node->env, &node->timer);
+    healer_stop(&node->healer);
     if (node->coordinator != NULL) {
         node->service.stopping = true;
         coordinator_stop(node->coordinator);
@@ -104,7 +107,8 @@ static void node_fail(struct node *node, enum status why)
 
 static void engine_failed(void *context, enum status status)
 {
-    node_fail(context, status);
+    struct node *node = context;
+    healer_broken(&node->healer, status);
 }
 
 static void membership_failed(void *context, enum status status)
@@ -296,6 +300,9 @@ static void open_done(struct env_job *job, enum status status)
     struct node *node = container_of(job, struct node, open_job);
     node->open_under_way = false;
     status = status == STATUS_OK ? node->open_status : status;
+    if (node->lsm != NULL) {
+        healer_begin(&node->healer, node->lsm);
+    }
     if (status == STATUS_OK && node->stop_step == STOP_NONE) {
         status = parts_open(node);
     }
@@ -329,6 +336,7 @@ static void engine_stopped(struct lsm_stop *stop)
 static void engine_stop(struct node *node)
 {
     node->stop_step = STOP_ENGINE;
+    healer_stop(&node->healer);
     node->lsm_stop.stopped = engine_stopped;
     lsm_stop(node->lsm, &node->lsm_stop);
 }
@@ -419,6 +427,7 @@ enum status node_open(struct env *env, const struct config *config,
     node->events = *events;
     node->state = NODE_OPENING;
     node->timer.fired = node_fired;
+    healer_init(&node->healer, env);
     topology_init(&node->no_topology);
     enum status status = server_open(node, &node->server);
     if (status != STATUS_OK) {
@@ -438,6 +447,7 @@ void node_abandon(struct node *node)
 {
     if (node != NULL && node->coordinator != NULL && node->state != NODE_STOPPED) {
         node->service.stopping = true;
+        healer_stop(&node->healer);
         timekeeper_close(&node->timekeeper);
         coordinator_stop(node->coordinator);
     }
@@ -513,6 +523,22 @@ void node_lsm_stats(const struct node *node, struct lsm_stats *stats)
     if (!node->open_under_way && node->lsm != NULL) {
         lsm_stats(node->lsm, stats);
     }
+}
+
+bool node_read_only(const struct node *node)
+{
+    return node->healer.broken;
+}
+
+bool node_resume(struct node *node)
+{
+    return healer_try(&node->healer);
+}
+
+void node_resumes(const struct node *node, uint64_t *resume_count, uint64_t *failure_count)
+{
+    *resume_count = node->healer.resume_count;
+    *failure_count = node->healer.failure_count;
 }
 
 struct lsm *node_engine(const struct node *node)

@@ -3,7 +3,11 @@
  *
  *   OPENING --> JOINING --> SERVING --> STOPPING --> STOPPED
  *      |           |           |           |
- *      +-----------+-----------+-----------+--> FAILED   (first disk error of engine or log)
+ *      +-----------+-----------+-----------+--> FAILED   (the Raft log failed, or what is on disk
+ * is no good)
+ *
+ * A failed write or sync of the engine's log does not end a node: it answers reads, refuses writes
+ * (-READONLY) and tries to take them again (healer.h).
  *
  * The simulator and main.c both drive exactly this header. Everything runs on the env's loop.
  */
@@ -71,6 +75,9 @@ struct node_counters {
     uint64_t inflight_count, inflight_size;
 };
 
+/* Tries at once to take writes again, instead of when it is due. False: the engine takes them. */
+bool node_resume(struct node *node);
+
 /* Views, all borrowed until the loop's next turn. */
 enum node_state node_state(const struct node *node);
 const struct config *node_config(const struct node *node);
@@ -82,6 +89,9 @@ const struct histogram *node_read_latency_us(const struct node *node);
 const struct histogram *node_write_latency_us(const struct node *node);
 /* Fills at most `capacity` entries, sorted by id, this node included; returns how many. */
 uint32_t node_peers(const struct node *node, struct node_peer_info *infos, uint32_t capacity);
+bool node_read_only(const struct node *node); /* Its engine takes no writes, after a disk fault. */
+/* How often it took them again since it started, and how often that was tried in vain. */
+void node_resumes(const struct node *node, uint64_t *resume_count, uint64_t *failure_count);
 uint64_t node_now_ms(const struct node *node);       /* HLC milliseconds, for judging expiry. */
 uint64_t node_key_estimate(const struct node *node); /* Live keys of the cluster, roughly. */
 

@@ -152,6 +152,8 @@ void report_status(const struct node *node, struct buffer *to)
     json_object_begin(&json);
     field_u64(&json, "id", node_config(node)->id);
     field_text(&json, "state", report_state_name(node));
+    json_key(&json, "read_only");
+    json_bool(&json, node_read_only(node));
     field_text(&json, "version", REPORT_VERSION);
     field_hex(&json, "cluster_id", topology->cluster_id);
     field_u64(&json, "epoch", topology->stamp.epoch);

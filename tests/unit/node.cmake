@@ -1,5 +1,5 @@
 ringkv_unit_tests(STEMS config frame message command identity
   LIBRARIES ringkv_node ringkv_base_uv ringkv_base)
 # Whole nodes in a simulated world.
-ringkv_unit_tests(STEMS session peers
+ringkv_unit_tests(STEMS session peers healer
   LIBRARIES ringkv_sim ringkv_node ringkv_lsm ringkv_ring ringkv_raft ringkv_base)
