@@ -59,7 +59,7 @@ void folder_remove(const char *path)
     }
 }
 
-static bool is_table(const char *name)
+bool folder_is_table(const char *name)
 {
     size_t length = strlen(name);
     return length > 4 &&
@@ -105,7 +105,7 @@ void folder_copy(const char *from, const char *to)
         if (!S_ISREG(found.st_mode)) {
             continue;
         }
-        if (!is_table(entry->d_name)) {
+        if (!folder_is_table(entry->d_name)) {
             file_copy(source, target);
         } else if (link(source, target) != 0) {
             refuse("cannot link", source);

@@ -14,6 +14,7 @@
 #include "base/contract.h"
 #include "base/memory.h"
 #include "tools/bench/folder.h"
+#include "tools/bench/warmth.h"
 #include "tools/bench/workload.h"
 
 /* At rest: this many looks in a row at which the process had used next to no CPU time. */
@@ -165,7 +166,9 @@ bool trial_run(const struct plan *plan, const struct workload *workload,
         trial_child(trial, ends[1]);
     }
     (void)close(ends[1]);
+    struct warmth *warmth = warmth_begin(path); /* The child is forked: threads may begin. */
     ssize_t got = read(ends[0], outcome, sizeof(*outcome));
+    warmth_end(warmth);
     (void)close(ends[0]);
     int how = 0;
     pid_t ended = waitpid(child, &how, 0);
