@@ -21,6 +21,7 @@
 
 #include "base/checksum.h"
 #include "base/codec.h"
+#include "lsm/block_parts.h"
 
 enum block_codec {
     BLOCK_CODEC_NONE = 0,
@@ -31,34 +32,15 @@ enum block_codec {
 /* Compression must save more than this share, or reads would pay for nothing. */
 #define COMPRESS_SAVING_PERCENT 12
 
-#define RESTART_SIZE 4u
 /* The first byte of a tagged block. Others begin with an entry that shares nothing: 0. */
 #define HEAD_MARK 1u
 #define HEAD_COUNT_SIZE 4u /* The mark, and three bytes of entry count. */
 #define ENTRY_COUNT_MAX UINT32_C(0xffffff)
-#define PREFETCH_LINES 20u
-#define PREFETCH_LINE_SIZE 64u
 #define TAG_BYTES UINT64_C(0x0101010101010101)
 STATIC_ASSERT(BLOCK_RESTART_INTERVAL == sizeof(uint64_t), "the tags of a run are one word");
 #define TRAILER_CHECKSUM_OFFSET 5 /* Codec and raw size lie before it. */
 STATIC_ASSERT(TRAILER_CHECKSUM_OFFSET + 8 == BLOCK_TRAILER_SIZE, "trailer layout");
 STATIC_ASSERT(BLOCK_SEALED_SIZE_MAX < LZ4_MAX_INPUT_SIZE, "lz4 takes any block whole");
-
-/* A raw block, split into its parts and checked as far as that goes without walking it. */
-struct block_view {
-    struct slice entries;
-    const uint8_t *restarts;
-    uint32_t restart_count;
-    uint32_t tag_count;  /* 0: not tagged. */
-    const uint8_t *tags; /* One per entry, filled up to whole words. */
-};
-
-struct block_entry {
-    uint32_t shared; /* Bytes of the key taken from the one before. */
-    struct slice suffix;
-    struct slice cell;
-    uint32_t end; /* Offset of the entry after it. */
-};
 
 void block_builder_deinit(struct block_builder *builder)
 {
@@ -82,23 +64,14 @@ void block_builder_clear(struct block_builder *builder)
 static size_t head_size(size_t entry_count)
 {
     size_t run_count = (entry_count + BLOCK_RESTART_INTERVAL - 1) / BLOCK_RESTART_INTERVAL;
-    return HEAD_COUNT_SIZE + run_count * (BLOCK_RESTART_INTERVAL + RESTART_SIZE);
+    return HEAD_COUNT_SIZE + run_count * (BLOCK_RESTART_INTERVAL + BLOCK_RESTART_SIZE);
 }
 
 size_t block_builder_size(const struct block_builder *builder)
 {
-    return builder->entries.size + (builder->tags.size > 0 ? head_size(builder->tags.size)
-                                                           : builder->restarts.size + RESTART_SIZE);
-}
-
-static size_t common_prefix(struct slice a, struct slice b)
-{
-    size_t limit = a.size < b.size ? a.size : b.size;
-    size_t common = 0;
-    while (common < limit && a.data[common] == b.data[common]) {
-        common++;
-    }
-    return common;
+    return builder->entries.size + (builder->tags.size > 0
+                                        ? head_size(builder->tags.size)
+                                        : builder->restarts.size + BLOCK_RESTART_SIZE);
 }
 
 void block_builder_add(struct block_builder *builder, struct slice key, struct slice cell)
@@ -110,7 +83,7 @@ void block_builder_add(struct block_builder *builder, struct slice key, struct s
     struct slice last = buffer_slice(&builder->last_key);
     size_t shared = 0;
     if (builder->entry_count > 0) {
-        shared = common_prefix(last, key);
+        shared = block_common_prefix(last, key);
         /* Above the last: it goes on where the last ended, or is greater at the first difference.
          */
         bool above = shared == last.size
@@ -170,7 +143,7 @@ enum status block_builder_finish(struct block_builder *builder, struct slice *ra
         tagged_put(builder, whole);
     } else {
         buffer_append_slice(whole, buffer_slice(&builder->restarts));
-        codec_put_u32(whole, (uint32_t)(builder->restarts.size / RESTART_SIZE));
+        codec_put_u32(whole, (uint32_t)(builder->restarts.size / BLOCK_RESTART_SIZE));
     }
     if (buffer_status(whole) != STATUS_OK || buffer_status(&builder->entries) != STATUS_OK ||
         buffer_status(&builder->restarts) != STATUS_OK ||
@@ -202,9 +175,9 @@ static bool head_open(struct slice bytes, struct block_view *view, size_t *size)
     return codec_load_u32(view->restarts) == 0;
 }
 
-static bool view_open(struct slice raw, struct block_view *view)
+bool block_view_open(struct slice raw, struct block_view *view)
 {
-    if (raw.size < (size_t)2 * RESTART_SIZE || raw.size > BLOCK_RAW_SIZE_MAX) {
+    if (raw.size < (size_t)2 * BLOCK_RESTART_SIZE || raw.size > BLOCK_RAW_SIZE_MAX) {
         return false;
     }
     if (raw.data[0] == HEAD_MARK) {
@@ -215,23 +188,19 @@ static bool view_open(struct slice raw, struct block_view *view)
         view->entries = slice_make(raw.data + size, raw.size - size);
         return view->entries.size > 0;
     }
-    uint32_t restart_count = codec_load_u32(raw.data + raw.size - RESTART_SIZE);
-    size_t room = raw.size / RESTART_SIZE - 1; /* Restarts that would fit without any entry. */
+    uint32_t restart_count = codec_load_u32(raw.data + raw.size - BLOCK_RESTART_SIZE);
+    size_t room =
+        raw.size / BLOCK_RESTART_SIZE - 1; /* Restarts that would fit without any entry. */
     if (restart_count == 0 || restart_count > room) {
         return false;
     }
-    size_t entries_size = raw.size - RESTART_SIZE * ((size_t)restart_count + 1);
+    size_t entries_size = raw.size - BLOCK_RESTART_SIZE * ((size_t)restart_count + 1);
     *view = (struct block_view){
         .entries = slice_make(raw.data, entries_size),
         .restarts = raw.data + entries_size,
         .restart_count = restart_count,
     };
     return entries_size > 0 && codec_load_u32(view->restarts) == 0;
-}
-
-static uint32_t restart_offset(const struct block_view *view, uint32_t index)
-{
-    return codec_load_u32(view->restarts + (size_t)index * RESTART_SIZE);
 }
 
 static uint64_t place_seed(struct block_place place)
@@ -265,7 +234,7 @@ void block_seal(struct buffer *to, struct slice raw, bool compress, struct block
     enum block_codec codec = BLOCK_CODEC_NONE;
     if (compress) {
         struct block_view view;
-        bool tagged = view_open(raw, &view) && raw.data[0] == HEAD_MARK;
+        bool tagged = block_view_open(raw, &view) && raw.data[0] == HEAD_MARK;
         if (tagged) {
             buffer_append(to, raw.data, raw.size - view.entries.size);
         }
@@ -390,76 +359,14 @@ size_t block_sealed_raw_size(struct slice sealed)
                : codec_load_u32(sealed.data + sealed.size - BLOCK_TRAILER_SIZE + 1);
 }
 
-/* Advances *at; false if malformed or beyond 32 bits. Nearly all are one byte. */
-static inline bool varint_take(const uint8_t **at, const uint8_t *end, uint32_t *value)
-{
-    uint32_t result = 0;
-    for (unsigned shift = 0; shift < 32; shift += 7) {
-        if (*at == end) {
-            return false;
-        }
-        uint8_t byte = *(*at)++;
-        if (shift == 28 && byte > 0x0f) {
-            return false;
-        }
-        result |= (uint32_t)(byte & 0x7f) << shift;
-        if ((byte & 0x80) == 0) {
-            *value = result;
-            return true;
-        }
-    }
-    return false;
-}
-
-static inline bool entry_parse(struct slice entries, uint32_t offset, struct block_entry *entry)
-{
-    if (offset >= entries.size) {
-        return false;
-    }
-    const uint8_t *at = entries.data + offset;
-    const uint8_t *end = entries.data + entries.size;
-    uint32_t suffix_size;
-    uint32_t cell_size;
-    /* Nearly all headers are three sizes of one byte, or the last of two: they are loaded at once.
-     */
-    uint32_t header = end - at >= 4 ? codec_load_u32(at) : UINT32_MAX;
-    if ((header & UINT32_C(0x808080)) == 0) {
-        entry->shared = header & 0x7f;
-        suffix_size = header >> 8 & 0x7f;
-        cell_size = header >> 16 & 0x7f;
-        at += 3;
-    } else if ((header & UINT32_C(0x80808080)) == UINT32_C(0x800000)) {
-        entry->shared = header & 0x7f;
-        suffix_size = header >> 8 & 0x7f;
-        cell_size = (header >> 16 & 0x7f) | (header >> 24) << 7;
-        at += 4;
-    } else if (!varint_take(&at, end, &entry->shared) || !varint_take(&at, end, &suffix_size) ||
-               !varint_take(&at, end, &cell_size)) {
-        return false;
-    }
-    size_t rest = (size_t)(end - at);
-    if (suffix_size > rest || cell_size > rest - suffix_size) {
-        return false;
-    }
-    uint64_t key_size = (uint64_t)entry->shared + suffix_size;
-    if (key_size < 1 || key_size > LSM_KEY_SIZE_MAX) {
-        return false;
-    }
-    entry->suffix = slice_make(at, suffix_size);
-    entry->cell = slice_make(at + suffix_size, cell_size);
-    entry->end = (uint32_t)(at + suffix_size + cell_size - entries.data);
-    return true;
-}
-
-/* The last restart whose key is at or below `key`, or the first restart; false if malformed. */
-static bool restart_search(const struct block_view *view, struct slice key, uint32_t *offset)
+bool block_restart_search(const struct block_view *view, struct slice key, uint32_t *offset)
 {
     uint32_t lower = 0;
     uint32_t upper = view->restart_count;
     while (upper - lower > 1) {
         uint32_t middle = lower + (upper - lower) / 2;
         struct block_entry entry;
-        if (!entry_parse(view->entries, restart_offset(view, middle), &entry) ||
+        if (!block_entry_parse(view->entries, block_restart_offset(view, middle), &entry) ||
             entry.shared != 0) {
             return false;
         }
@@ -469,7 +376,7 @@ static bool restart_search(const struct block_view *view, struct slice key, uint
             upper = middle;
         }
     }
-    *offset = restart_offset(view, lower);
+    *offset = block_restart_offset(view, lower);
     return true;
 }
 
@@ -482,7 +389,7 @@ static enum status entries_search(struct slice entries, uint32_t offset, uint32_
     size_t previous_size = 0;
     while (offset < end) {
         struct block_entry entry;
-        if (!entry_parse(entries, offset, &entry) || entry.shared > previous_size) {
+        if (!block_entry_parse(entries, offset, &entry) || entry.shared > previous_size) {
             return STATUS_CORRUPT;
         }
         previous_size = entry.shared + entry.suffix.size;
@@ -502,7 +409,7 @@ static enum status entries_search(struct slice entries, uint32_t offset, uint32_
         if (order > 0) {
             return STATUS_NOT_FOUND;
         }
-        matched += common_prefix(entry.suffix, rest);
+        matched += block_common_prefix(entry.suffix, rest);
     }
     return STATUS_NOT_FOUND;
 }
@@ -529,30 +436,21 @@ static uint32_t tags_search(const struct block_view *view, uint32_t run, uint64_
 static bool run_bounds(const struct block_view *view, uint32_t run, size_t entries_size,
                        uint32_t *start, uint32_t *end)
 {
-    *start = restart_offset(view, run);
-    *end = run + 1 < view->restart_count ? restart_offset(view, run + 1) : (uint32_t)entries_size;
+    *start = block_restart_offset(view, run);
+    *end = run + 1 < view->restart_count ? block_restart_offset(view, run + 1)
+                                         : (uint32_t)entries_size;
     return *start < *end && *end <= entries_size;
-}
-
-/* A block from the cache is mostly in no processor's: its lines come at once instead of one after
- * another, as the search finds from each entry where the next one is. */
-static void lines_prefetch(const uint8_t *from, const uint8_t *end)
-{
-    for (uint32_t i = 0; i < PREFETCH_LINES && from < end; i++) {
-        __builtin_prefetch(from);
-        from += PREFETCH_LINE_SIZE;
-    }
 }
 
 enum status block_get(struct slice raw, struct slice key, uint64_t key_hash, struct slice *cell)
 {
     struct block_view view;
     uint32_t offset;
-    if (!view_open(raw, &view)) {
+    if (!block_view_open(raw, &view)) {
         return STATUS_CORRUPT;
     }
     if (view.tag_count == 0) {
-        return restart_search(&view, key, &offset)
+        return block_restart_search(&view, key, &offset)
                    ? entries_search(view.entries, offset, (uint32_t)view.entries.size, key, cell)
                    : STATUS_CORRUPT;
     }
@@ -562,7 +460,7 @@ enum status block_get(struct slice raw, struct slice key, uint64_t key_hash, str
         if (!run_bounds(&view, run, view.entries.size, &offset, &end)) {
             return STATUS_CORRUPT;
         }
-        lines_prefetch(view.entries.data + offset, view.entries.data + end);
+        block_lines_prefetch(view.entries.data + offset, view.entries.data + end);
         struct slice entries = slice_make(view.entries.data, end);
         enum status status = entries_search(entries, offset, end, key, cell);
         if (status != STATUS_NOT_FOUND) {
@@ -621,154 +519,4 @@ enum status block_get_sealed(struct buffer *bytes, struct block_place place, str
     struct slice raw;
     status = sealed_raw(&sealed, bytes, &raw);
     return status == STATUS_OK ? block_get(raw, key, key_hash, cell) : status;
-}
-
-static struct block_view cursor_view(const struct block_cursor *cursor)
-{
-    return (struct block_view){.entries = cursor->entries,
-                               .restarts = cursor->restarts,
-                               .restart_count = cursor->restart_count};
-}
-
-enum status block_cursor_reset(struct block_cursor *cursor, struct slice raw)
-{
-    struct block_view view;
-    if (!view_open(raw, &view)) {
-        return STATUS_CORRUPT;
-    }
-    cursor->entries = view.entries;
-    cursor->restarts = view.restarts;
-    cursor->restart_count = view.restart_count;
-    cursor->offset = 0;
-    cursor->next_offset = 0;
-    buffer_clear(&cursor->key_buffer);
-    return STATUS_OK;
-}
-
-void block_cursor_deinit(struct block_cursor *cursor)
-{
-    buffer_deinit(&cursor->key_buffer);
-    *cursor = (struct block_cursor){0};
-}
-
-/* Makes the entry at `offset`, a restart, the next one. */
-static void cursor_jump(struct block_cursor *cursor, uint32_t offset)
-{
-    cursor->next_offset = offset;
-    buffer_clear(&cursor->key_buffer);
-}
-
-enum status block_cursor_next(struct block_cursor *cursor)
-{
-    if (cursor->next_offset == cursor->entries.size) {
-        return STATUS_NOT_FOUND;
-    }
-    struct block_entry entry;
-    if (!entry_parse(cursor->entries, cursor->next_offset, &entry) ||
-        entry.shared > cursor->key_buffer.size) {
-        return STATUS_CORRUPT;
-    }
-    cursor->key_buffer.size = entry.shared;
-    buffer_append_slice(&cursor->key_buffer, entry.suffix);
-    if (buffer_status(&cursor->key_buffer) != STATUS_OK) {
-        buffer_deinit(&cursor->key_buffer);
-        return STATUS_NO_MEMORY;
-    }
-    cursor->key = buffer_slice(&cursor->key_buffer);
-    cursor->cell = entry.cell;
-    cursor->offset = cursor->next_offset;
-    cursor->next_offset = entry.end;
-    return STATUS_OK;
-}
-
-enum status block_cursor_first(struct block_cursor *cursor)
-{
-    cursor_jump(cursor, 0);
-    return block_cursor_next(cursor);
-}
-
-/* From a restart below `end` to the entry that ends there. */
-static enum status cursor_walk_to(struct block_cursor *cursor, uint32_t restart, uint32_t end)
-{
-    cursor_jump(cursor, restart);
-    while (cursor->next_offset < end) {
-        enum status status = block_cursor_next(cursor);
-        if (status != STATUS_OK) {
-            return status;
-        }
-    }
-    return cursor->next_offset == end ? STATUS_OK : STATUS_CORRUPT;
-}
-
-enum status block_cursor_last(struct block_cursor *cursor)
-{
-    struct block_view view = cursor_view(cursor);
-    uint32_t restart = restart_offset(&view, view.restart_count - 1);
-    if (restart >= cursor->entries.size) {
-        return STATUS_CORRUPT;
-    }
-    return cursor_walk_to(cursor, restart, (uint32_t)cursor->entries.size);
-}
-
-/* The keys a search will compare, in a block small enough that it compares a good part of them. */
-static void restarts_prefetch(const struct block_view *view)
-{
-    for (uint32_t i = 0; i < view->restart_count && i < PREFETCH_LINES; i++) {
-        uint32_t offset = restart_offset(view, i);
-        if (offset < view->entries.size) {
-            __builtin_prefetch(view->entries.data + offset);
-        }
-    }
-}
-
-enum status block_cursor_seek(struct block_cursor *cursor, struct slice bound)
-{
-    struct block_view view = cursor_view(cursor);
-    uint32_t offset;
-    restarts_prefetch(&view);
-    if (!restart_search(&view, bound, &offset)) {
-        return STATUS_CORRUPT;
-    }
-    if (offset < view.entries.size) {
-        lines_prefetch(view.entries.data + offset, view.entries.data + view.entries.size);
-    }
-    cursor_jump(cursor, offset);
-    enum status status;
-    do {
-        status = block_cursor_next(cursor);
-    } while (status == STATUS_OK && slice_compare(cursor->key, bound) < 0);
-    return status;
-}
-
-enum status block_cursor_seek_before(struct block_cursor *cursor, struct slice bound)
-{
-    if (bound.size == 0) {
-        return block_cursor_last(cursor);
-    }
-    enum status status = block_cursor_seek(cursor, bound);
-    if (status == STATUS_NOT_FOUND) {
-        return block_cursor_last(cursor);
-    }
-    return status == STATUS_OK ? block_cursor_previous(cursor) : status;
-}
-
-enum status block_cursor_previous(struct block_cursor *cursor)
-{
-    uint32_t end = cursor->offset;
-    if (end == 0) {
-        return STATUS_NOT_FOUND;
-    }
-    /* The last restart below the entry; the first one, at 0, is. */
-    struct block_view view = cursor_view(cursor);
-    uint32_t lower = 0;
-    uint32_t upper = view.restart_count;
-    while (upper - lower > 1) {
-        uint32_t middle = lower + (upper - lower) / 2;
-        if (restart_offset(&view, middle) < end) {
-            lower = middle;
-        } else {
-            upper = middle;
-        }
-    }
-    return cursor_walk_to(cursor, restart_offset(&view, lower), end);
 }

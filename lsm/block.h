@@ -75,28 +75,4 @@ MUST_USE enum status block_get(struct slice raw, struct slice key, uint64_t key_
 MUST_USE enum status block_get_sealed(struct buffer *sealed, struct block_place place,
                                       struct slice key, uint64_t key_hash, struct slice *cell);
 
-/* Walks one raw block. Statuses as in lsm/cursor.h. Zero it before first use. */
-struct block_cursor {
-    struct slice key;  /* Borrows until the next move. */
-    struct slice cell; /* Borrows from the raw block. */
-    struct slice entries;
-    const uint8_t *restarts;
-    uint32_t restart_count;
-    uint32_t offset;      /* Of the entry it stands on. */
-    uint32_t next_offset; /* Of the one after. */
-    struct buffer key_buffer;
-};
-
-/* Stands nowhere after. `raw` must outlive its use. */
-MUST_USE enum status block_cursor_reset(struct block_cursor *cursor, struct slice raw);
-void block_cursor_deinit(struct block_cursor *cursor);
-MUST_USE enum status block_cursor_first(struct block_cursor *cursor);
-MUST_USE enum status block_cursor_last(struct block_cursor *cursor);
-/* To the least key at or above `bound`. */
-MUST_USE enum status block_cursor_seek(struct block_cursor *cursor, struct slice bound);
-/* To the greatest key below `bound`. */
-MUST_USE enum status block_cursor_seek_before(struct block_cursor *cursor, struct slice bound);
-MUST_USE enum status block_cursor_next(struct block_cursor *cursor);
-MUST_USE enum status block_cursor_previous(struct block_cursor *cursor);
-
 #endif

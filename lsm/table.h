@@ -23,6 +23,7 @@
 #include "base/env.h"
 #include "base/list.h"
 #include "lsm/block.h"
+#include "lsm/block_cursor.h"
 #include "lsm/bloom.h"
 #include "lsm/cache.h"
 #include "lsm/cursor.h"

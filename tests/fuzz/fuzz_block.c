@@ -10,6 +10,7 @@
 #include "base/codec.h"
 #include "base/contract.h"
 #include "lsm/block.h"
+#include "lsm/block_cursor.h"
 #include "tests/fuzz/fuzz.h"
 
 static const struct block_place place = {.nonce = 7, .offset = 512};

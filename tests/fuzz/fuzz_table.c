@@ -13,6 +13,7 @@
 #include "base/codec.h"
 #include "base/contract.h"
 #include "base/memory.h"
+#include "lsm/block_cursor.h"
 #include "lsm/table.h"
 #include "lsm/table_format.h"
 #include "tests/fuzz/fuzz.h"

@@ -10,9 +10,15 @@
 #include "base/memory.h"
 #include "base/prng.h"
 #include "lsm/block.h"
+#include "lsm/block_cursor.h"
 
 #define ENTRY_COUNT_MAX 200u
-#define KEY_SIZE 24u
+#define KEY_SIZE 160u /* Of a few, longer than a cursor has room for. */
+
+/* As much as a cursor's own room takes, give or take what follows. */
+#define LONG_PREFIX                                  \
+    "b-0123456789-0123456789-0123456789-0123456789-" \
+    "0123456789-0123456789-0123456789-0123456789"
 
 /* Sorted keys with the block built from them; cell i is i % 50 bytes of value i. */
 struct fixture {
@@ -46,10 +52,12 @@ static void fixture_make(struct fixture *fixture, uint64_t seed)
     prng_init(&prng, seed);
     memset(fixture, 0, sizeof(*fixture));
     uint32_t wanted = 1 + (uint32_t)prng_below(&prng, ENTRY_COUNT_MAX);
-    static const char *prefixes[] = {"", "a", "abc", "abcdefgh", "b"};
+    static const char *prefixes[] = {"", "a", "abc", "abcdefgh", "b", LONG_PREFIX};
+    uint64_t prefix_count = seed % 3 == 0 ? 6 : 5;
     for (uint32_t i = 0; i < wanted; i++) {
-        snprintf(fixture->keys[i], KEY_SIZE, "%s%04u", prefixes[prng_below(&prng, 5)],
-                 (unsigned)(2 * prng_below(&prng, 2000)));
+        const char *tail = prng_below(&prng, 8) == 0 ? "-and-a-tail-of-many-bytes" : "";
+        snprintf(fixture->keys[i], KEY_SIZE, "%s%04u%s", prefixes[prng_below(&prng, prefix_count)],
+                 (unsigned)(2 * prng_below(&prng, 2000)), tail);
     }
     qsort(fixture->keys, wanted, KEY_SIZE, key_order);
     for (uint32_t i = 0; i < wanted; i++) {
@@ -190,13 +198,17 @@ Test(block, walks_and_seeks_agree_with_a_list_both_ways)
         cr_assert_eq(status, STATUS_NOT_FOUND);
         for (uint32_t i = 0; i < 4002; i += 7) {
             char bound[KEY_SIZE];
-            snprintf(bound, sizeof(bound), "%s%04u", i % 2 == 0 ? "abc" : "", i);
+            static const char *prefixes[] = {"", "abc", LONG_PREFIX};
+            snprintf(bound, sizeof(bound), "%s%04u", prefixes[i % 3], i);
             uint32_t at = model_seek(&fixture, bound);
             status = block_cursor_seek(&cursor, slice_text(bound));
             cr_assert_eq(status, at < fixture.count ? STATUS_OK : STATUS_NOT_FOUND);
-            if (at < fixture.count) {
-                assert_stands(&fixture, &cursor, at, seed);
+            for (uint32_t k = at; k < at + 12 && k < fixture.count; k++) {
+                cr_assert_eq(status, STATUS_OK);
+                assert_stands(&fixture, &cursor, k, seed);
+                status = block_cursor_next(&cursor);
             }
+            status = block_cursor_seek(&cursor, slice_text(bound));
             status = block_cursor_seek_before(&cursor, slice_text(bound));
             cr_assert_eq(status, at > 0 ? STATUS_OK : STATUS_NOT_FOUND);
             if (at > 0) {
