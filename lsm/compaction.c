@@ -24,7 +24,7 @@
 #include "lsm/engine.h"
 #include "lsm/mutant.h"
 
-#define IDLE_DELAY_MS 2000u
+#define IDLE_DELAY_MS 150u
 
 /* A step takes further bottom tables while those it has are smaller than this share of one. */
 #define STEP_BOTTOM_SHARE 2u
@@ -518,6 +518,29 @@ static void compaction_submit_locked(struct lsm *lsm)
     env_submit(lsm->env, ENV_LANE_POOL, &lsm->compaction.job);
 }
 
+void compaction_rest_locked(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    bool quiet = compaction->quiet && lsm->stats.write_count == compaction->idle_count;
+    if (!quiet || lsm->stopping || lsm->cancelled || is_under_way_locked(compaction) ||
+        lsm->sources->frozen_count > 0) {
+        return;
+    }
+    if (compaction->sweep_total != lsm->flushed_total) {
+        sweep_begin_locked(lsm);
+        compaction->quiet_number = 0;
+    }
+    if (compaction->idle) {
+        return; /* The pump sees to it. */
+    }
+    compaction->idle = true;
+    bool due = compaction_pick_locked(lsm, lsm->sources->tables).kind != COMPACTION_NOTHING;
+    compaction->idle = false;
+    if (due) { /* Else time would bring nothing. */
+        env_timer_start_ms(lsm->env, &compaction->idle_timer, IDLE_DELAY_MS);
+    }
+}
+
 static void compaction_done(struct env_job *job, enum status status)
 {
     struct compaction *compaction = container_of(job, struct compaction, job);
@@ -549,6 +572,7 @@ static void compaction_done(struct env_job *job, enum status status)
             compaction_submit_locked(lsm); /* At once: somebody may need the space. */
         }
     }
+    compaction_rest_locked(lsm);
     engine_pump_locked(lsm);
     mutex_unlock(&lsm->mutex);
 }
@@ -714,21 +738,9 @@ void compaction_pump_locked(struct lsm *lsm)
 void compaction_note_quiet_locked(struct lsm *lsm)
 {
     struct compaction *compaction = &lsm->compaction;
-    if (lsm->stopping || lsm->cancelled || is_under_way_locked(compaction)) {
-        return;
-    }
-    if (compaction->sweep_total != lsm->flushed_total) {
-        sweep_begin_locked(lsm);
-        compaction->quiet_number = 0;
-    }
-    bool idle = compaction->idle;
-    compaction->idle = true;
-    bool due = compaction_pick_locked(lsm, lsm->sources->tables).kind != COMPACTION_NOTHING;
-    compaction->idle = idle;
-    if (due) { /* Else time would bring nothing. */
-        compaction->idle_count = lsm->stats.write_count;
-        env_timer_start_ms(lsm->env, &compaction->idle_timer, IDLE_DELAY_MS);
-    }
+    compaction->quiet = true;
+    compaction->idle_count = lsm->stats.write_count;
+    compaction_rest_locked(lsm);
 }
 
 static void idle_timer_fired(struct env_timer *timer)

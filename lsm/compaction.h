@@ -38,8 +38,9 @@ struct compaction {
     bool running; /* The job is submitted. */
     enum compaction_phase phase;
     bool bottom;         /* Into the bottom, by key slices; otherwise one tier into the next. */
-    bool idle;           /* Nobody has written for a while, */
-    uint64_t idle_count; /* since the write of this number. */
+    bool quiet;          /* The log fell silent */
+    uint64_t idle_count; /* after the write of this number, */
+    bool idle;           /* and has been for a while. */
     struct env_timer idle_timer;
     uint64_t sweep_next;   /* Tables with ids from here */
     uint64_t sweep_end;    /* to here, exclusive, are still to be looked at. */
@@ -82,6 +83,9 @@ void compaction_init(struct lsm *lsm);
 void compaction_pump_locked(struct lsm *lsm);
 /* On the loop: the log is idle. If it stays so, there is time for merges that are not urgent. */
 void compaction_note_quiet_locked(struct lsm *lsm);
+/* On the loop, when a flush or a step has ended: what was still to be done when the log fell silent
+ * may have been the last that rest had to wait for. */
+void compaction_rest_locked(struct lsm *lsm);
 void compaction_stop_locked(struct lsm *lsm); /* On the loop: no timer fires any more. */
 /* Gives up the step under way; its files are orphans that the next open removes. Blocks. */
 void compaction_abandon(struct lsm *lsm);

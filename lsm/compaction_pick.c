@@ -57,10 +57,7 @@ static uint64_t tiers_aim(const struct lsm *lsm, const struct shape *shape, bool
 {
     uint64_t divisor = idle ? COMPACTION_IDLE_SHARE : COMPACTION_BOTTOM_SHARE;
     uint64_t share = shape->bottom == NULL ? 0 : shape->bottom->size / divisor;
-    uint64_t least = lsm->options.memtable_size * COMPACTION_TIERS_MEMTABLE_COUNT;
-    if (idle && shape->bottom != NULL) {
-        least = lsm->options.memtable_size;
-    }
+    uint64_t least = lsm->options.memtable_size * (idle ? 1 : COMPACTION_TIERS_MEMTABLE_COUNT);
     return share > least ? share : least;
 }
 
@@ -76,24 +73,30 @@ static bool is_dying(const struct lsm *lsm, const struct shape *shape)
            dead_size > lsm->options.memtable_size / COMPACTION_DEAD_SHARE;
 }
 
-static bool is_small(const struct shape *shape)
+/* So little that runs of the first tier go down at once: a merge between would save nothing. */
+static bool is_small(const struct lsm *lsm, const struct shape *shape)
 {
-    return shape->size < COMPACTION_SMALL_SIZE;
+    uint64_t least = lsm->options.memtable_size * COMPACTION_TIERS_MEMTABLE_COUNT;
+    uint64_t size = least * COMPACTION_BOTTOM_SHARE;
+    return shape->size < (size > COMPACTION_SMALL_SIZE ? size : COMPACTION_SMALL_SIZE);
 }
 
-static uint32_t tier_limit(const struct shape *shape, uint32_t tier)
+static uint32_t tier_limit(const struct lsm *lsm, const struct shape *shape, uint32_t tier,
+                           bool idle)
 {
-    return tier == 0 && is_small(shape) ? COMPACTION_SMALL_TIER_RUN_COUNT
-                                        : COMPACTION_TIER_RUN_COUNT;
+    return tier == 0 && !idle && is_small(lsm, shape) ? COMPACTION_SMALL_TIER_RUN_COUNT
+                                                      : COMPACTION_TIER_RUN_COUNT;
 }
 
-static uint64_t debt_of(const struct shape *shape, const struct table_set *set, uint64_t aim)
+static uint64_t debt_of(const struct lsm *lsm, const struct shape *shape,
+                        const struct table_set *set, bool idle)
 {
+    uint64_t aim = tiers_aim(lsm, shape, idle);
     uint64_t debt = shape->tiers_size > aim ? shape->tiers_size - aim : 0;
     for (uint32_t i = 0; i < set->run_count; i++) {
         const struct run *run = &set->runs[i];
         if (run->tier != TABLE_SET_BOTTOM &&
-            shape->tier_run_counts[run->tier] > tier_limit(shape, run->tier)) {
+            shape->tier_run_counts[run->tier] > tier_limit(lsm, shape, run->tier, idle)) {
             debt += run->size;
         }
     }
@@ -103,7 +106,7 @@ static uint64_t debt_of(const struct shape *shape, const struct table_set *set, 
 uint64_t compaction_debt_locked(const struct lsm *lsm, const struct table_set *set)
 {
     struct shape shape = shape_of(lsm, set);
-    return debt_of(&shape, set, tiers_aim(lsm, &shape, lsm->compaction.idle));
+    return debt_of(lsm, &shape, set, lsm->compaction.idle);
 }
 
 uint64_t compaction_burden_locked(const struct lsm *lsm, const struct table_set *set,
@@ -112,14 +115,14 @@ uint64_t compaction_burden_locked(const struct lsm *lsm, const struct table_set 
     struct shape shape = shape_of(lsm, set);
     uint64_t aim = tiers_aim(lsm, &shape, false);
     *unit = aim > COMPACTION_SMALL_SIZE ? aim : COMPACTION_SMALL_SIZE;
-    return debt_of(&shape, set, aim);
+    return debt_of(lsm, &shape, set, false);
 }
 
 /* The first tier that is full, or TABLE_SET_BOTTOM. */
-static uint32_t full_tier(const struct shape *shape)
+static uint32_t full_tier(const struct lsm *lsm, const struct shape *shape)
 {
     for (uint32_t tier = 0; tier + 1 < TABLE_SET_BOTTOM; tier++) {
-        if (shape->tier_run_counts[tier] >= tier_limit(shape, tier)) {
+        if (shape->tier_run_counts[tier] >= tier_limit(lsm, shape, tier, lsm->compaction.idle)) {
             return tier;
         }
     }
@@ -186,13 +189,16 @@ struct compaction_pick compaction_pick_locked(const struct lsm *lsm, const struc
             return (struct compaction_pick){.kind = COMPACTION_MOVE, .run_id = set->runs[i].id};
         }
     }
-    uint32_t full = full_tier(&shape);
+    bool idle = lsm->compaction.idle;
+    bool heavy = shape.tiers_size > tiers_aim(lsm, &shape, idle) || is_dying(lsm, &shape);
+    uint32_t full = full_tier(lsm, &shape);
     bool under_way = lsm->compaction.merging_count > 0;
-    if (full != TABLE_SET_BOTTOM && (under_way || !is_small(&shape))) {
+    /* Of little data a full tier goes down with all others; at rest it need not. */
+    bool between = under_way || !is_small(lsm, &shape) || (idle && !heavy);
+    if (full != TABLE_SET_BOTTOM && between) {
         return (struct compaction_pick){.kind = COMPACTION_TIER, .tier = full};
     }
-    if (under_way || full != TABLE_SET_BOTTOM ||
-        shape.tiers_size > tiers_aim(lsm, &shape, lsm->compaction.idle) || is_dying(lsm, &shape)) {
+    if (under_way || heavy || full != TABLE_SET_BOTTOM) {
         return (struct compaction_pick){.kind = COMPACTION_DOWN};
     }
     return sweep_pick(lsm, set);

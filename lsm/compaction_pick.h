@@ -4,7 +4,9 @@
  * The shape aimed at: tiers of few runs over one bottom of disjoint tables, the tiers together a
  * quarter of the bottom at most. A tier that is full becomes one run of the next; when the tiers
  * weigh too much, all of them go down. While there is little data a tier has more runs and they go
- * down at once, for a merge between would cost as much as that one.
+ * down at once, for a merge between would cost as much as that one. At rest, while nobody writes,
+ * the tiers may weigh a tenth, a tier never has more than few runs, and what was only filled gets a
+ * bottom.
  */
 #ifndef LSM_COMPACTION_PICK_H
 #define LSM_COMPACTION_PICK_H
@@ -16,7 +18,7 @@
 
 #define COMPACTION_TIER_RUN_COUNT 4u
 #define COMPACTION_SMALL_TIER_RUN_COUNT 16u /* Of the first tier, while there is little data: */
-#define COMPACTION_SMALL_SIZE (1ull << 30)  /* less than this. */
+#define COMPACTION_SMALL_SIZE (1ull << 30)  /* less than this, or than 32 memtables. */
 #define COMPACTION_BOTTOM_SHARE 4u /* The tiers go down when they exceed 1/4 of the bottom, */
 #define COMPACTION_IDLE_SHARE 10u  /* or 1/10 while nobody writes, */
 #define COMPACTION_TIERS_MEMTABLE_COUNT 8u /* but not for less than so many memtables; */

@@ -201,6 +201,7 @@ static void flush_done(struct env_job *job, enum status status)
             flush_submit_locked(lsm); /* At once: somebody may need the space. */
         }
     }
+    compaction_rest_locked(lsm);
     engine_pump_locked(lsm);
     mutex_unlock(&lsm->mutex);
 }

@@ -200,6 +200,46 @@ Test(compaction, small_runs_are_merged_before_there_are_many)
     cr_assert_eq(scan_count(28), 13);
 }
 
+static void flush_overlapping(uint32_t count, uint64_t time, const char *value)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct lsm_record records[] = {
+            fixture_record("a", time + i, value),
+            fixture_record("m", time + i, value),
+            fixture_record("z", time + i, value),
+        };
+        cr_assert_eq(fixture_write(&fixture, records, 3, LSM_SYNCED), STATUS_OK);
+        cr_assert_eq(fixture_flush(&fixture), STATUS_OK);
+    }
+}
+
+/* Fewer than would be merged while somebody writes, and far from a memtable in all. */
+Test(compaction, at_rest_a_few_runs_become_one)
+{
+    flush_overlapping(6, 1, "x");
+    env_uv_run(fixture.env); /* Until nothing is left to do. */
+    struct lsm_stats stats = stats_now();
+    cr_assert_leq(stats.run_count, 1 + 3, "%d runs", (int)stats.run_count);
+    cr_assert_gt(stats.compaction_written, 0);
+    cr_assert_eq(stats.compaction_debt, 0);
+    cr_assert_eq(scan_count(1), 3);
+    cr_assert_eq(scan_count(6), 3);
+}
+
+/* A store that was only filled has no bottom to be a share of, but as many places to look in. */
+Test(compaction, at_rest_what_was_filled_goes_into_a_bottom)
+{
+    load(0, 1500, 1);
+    cr_assert_eq(fixture_flush(&fixture), STATUS_OK);
+    cr_assert_leq(stats_now().table_size, 8 * fixture.options.memtable_size);
+    env_uv_run(fixture.env);
+    struct lsm_stats stats = stats_now();
+    cr_assert_eq(stats.run_count, 2, "the active memtable and the bottom, not %d",
+                 (int)stats.run_count);
+    cr_assert_eq(stats.key_estimate, 1500, "%d", (int)stats.key_estimate);
+    cr_assert_eq(scan_count(1), 1500);
+}
+
 /* Ascending keys: no run has a key between those of another. */
 static void load_ascending(uint32_t first, uint32_t last, uint64_t time)
 {

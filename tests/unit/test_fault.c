@@ -74,6 +74,26 @@ Test(fault, tables_that_cannot_be_written_are_written_later_and_writes_go_on)
     power_cut_and_check("after");
 }
 
+/* The log falls silent while a flush still has to be done: what is merged at rest counts it. */
+Test(fault, what_a_failed_flush_brings_late_is_merged_at_rest)
+{
+    const uint32_t last = 4; /* The first becomes the bottom, four are too many for a tier. */
+    for (uint32_t run = 0; run <= last; run++) {
+        cr_assert_eq(sim_write("a", 100, 10), STATUS_OK);
+        cr_assert_eq(sim_write("z", 100, 10), STATUS_OK);
+        sim_faults()->error_path_part = ".sst";
+        sim_faults()->write_error_ppm = run == last ? 1000000 : 0;
+        enum status wanted = run == last ? STATUS_WOULD_BLOCK : STATUS_OK;
+        cr_assert_eq(sim_ask(lsm_flush, run == last ? 300 : 20), wanted);
+    }
+    sim_faults()->write_error_ppm = 0;
+    sim_pass(5000);
+    cr_assert(sim.request_answered);
+    struct lsm_stats stats = sim_stats();
+    cr_assert_eq(stats.run_count, 1 + 1 + 1, "memtable, tier and bottom, not %u",
+                 (unsigned)stats.run_count);
+}
+
 /* Every call that changes a table or the manifest fails once, one after the other. */
 static void sweep(const char *path_part, uint32_t *failures)
 {
