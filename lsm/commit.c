@@ -23,7 +23,6 @@
 #include "base/memory.h"
 #include "lsm/engine.h"
 #include "lsm/mutant.h"
-#include "lsm/wal_recovery.h"
 
 /* The next segment is made ready once this part of the current one is written. */
 #define SEGMENT_AHEAD_SHARE 8u
@@ -401,152 +400,9 @@ static void idle_timer_fired(struct env_timer *timer)
             engine_pump_locked(lsm);
         }
         compaction_note_quiet_locked(lsm);
+        segment_note_quiet_locked(lsm);
     }
     mutex_unlock(&lsm->mutex);
-}
-
-/* A dead segment's file to use again, if there is one of this size; 0: none. */
-static uint64_t spare_take(struct lsm *lsm, uint64_t capacity)
-{
-    uint64_t id = 0;
-    mutex_lock(&lsm->mutex);
-    if (lsm->spare_count > 0 && capacity == lsm->options.wal_segment_size) {
-        id = lsm->spares[--lsm->spare_count];
-    }
-    mutex_unlock(&lsm->mutex);
-    return id;
-}
-
-void commit_segment_dead(struct lsm *lsm, struct wal_segment *segment)
-{
-    uint64_t id = segment->id;
-    /* One with an open file was not closed by a sync that worked. */
-    bool fits = segment->file == NULL && segment->capacity == lsm->options.wal_segment_size;
-    wal_segment_destroy(segment);
-    mutex_lock(&lsm->mutex);
-    fits = fits && lsm->spare_count < WAL_SPARE_COUNT_MAX;
-    mutex_unlock(&lsm->mutex);
-    /* Only flushes add spares, one at a time. */
-    if (fits && wal_spare_keep(lsm->env, lsm->path, id) == STATUS_OK) {
-        mutex_lock(&lsm->mutex);
-        lsm->spares[lsm->spare_count++] = id;
-        mutex_unlock(&lsm->mutex);
-        return;
-    }
-    char *path = wal_segment_path(lsm->path, id);
-    enum status status =
-        path == NULL ? STATUS_NO_MEMORY : lsm->env->ops->name_remove(lsm->env, path);
-    if (status != STATUS_OK) { /* The next open removes it. */
-        log_warn(lsm->env, "lsm.remove_failed", "path=%s status=%s", path == NULL ? "" : path,
-                 status_name(status));
-    }
-    memory_free(path);
-}
-
-/* Names it in the manifest: records may go into it from then on. */
-static enum status segment_name(struct lsm *lsm, const struct wal_segment *segment)
-{
-    struct manifest_segment named = {
-        .id = segment->id, .nonce = segment->nonce, .start_position = WAL_START_UNKNOWN};
-    struct buffer edit = {0};
-    manifest_put_segment(&edit, &named);
-    manifest_put_next_file(&edit, segment->id + 1);
-    enum status status = manifest_commit(&lsm->manifest, &edit);
-    buffer_deinit(&edit);
-    return status;
-}
-
-/* One bounded step towards a file whose bytes are all written, then the segment. */
-static enum status spare_step(struct lsm *lsm, struct segment_prepare *prepare)
-{
-    struct env *env = lsm->env;
-    struct wal_spare *spare = &prepare->spare;
-    enum status status = STATUS_OK;
-    if (spare->id == 0) {
-        uint64_t id = spare_take(lsm, prepare->capacity);
-        status = id != 0 ? wal_spare_open(env, lsm->path, id, prepare->capacity, spare)
-                         : wal_spare_create(env, lsm->path, engine_file_id(lsm), prepare->capacity,
-                                            spare);
-    } else if (spare->written < spare->capacity) {
-        status = wal_spare_fill(env, spare);
-    }
-    if (status == STATUS_OK && spare->written == spare->capacity) {
-        struct wal_segment_header header = {.id = engine_file_id(lsm), .nonce = env_random(env)};
-        status = wal_spare_use(env, lsm->path, &header, spare, &prepare->segment);
-    }
-    if (status != STATUS_OK && spare->id != 0) {
-        wal_spare_remove(env, lsm->path, spare);
-    }
-    return status;
-}
-
-static enum status segment_step(struct lsm *lsm, struct segment_prepare *prepare)
-{
-    enum status status = STATUS_OK;
-    if (prepare->segment == NULL) {
-        status = spare_step(lsm, prepare);
-    }
-    if (status != STATUS_OK || prepare->segment == NULL) {
-        return status;
-    }
-    if (prepare->segment->capacity < prepare->capacity) {
-        status = wal_segment_grow(prepare->segment, prepare->capacity);
-    }
-    if (status == STATUS_OK && !prepare->named) {
-        status = segment_name(lsm, prepare->segment);
-        prepare->named = status == STATUS_OK;
-    }
-    return status;
-}
-
-static void prepare_run(struct env_job *job)
-{
-    struct segment_prepare *prepare = container_of(job, struct segment_prepare, job);
-    prepare->status = segment_step(container_of(prepare, struct lsm, prepare), prepare);
-}
-
-static void prepare_done(struct env_job *job, enum status status)
-{
-    struct segment_prepare *prepare = container_of(job, struct segment_prepare, job);
-    struct lsm *lsm = container_of(prepare, struct lsm, prepare);
-    mutex_lock(&lsm->mutex);
-    prepare->running = false;
-    lsm->cancelled = lsm->cancelled || status == STATUS_CANCELLED;
-    if (status == STATUS_OK) {
-        status = prepare->status;
-    }
-    if (status == STATUS_OK && !prepare->named) {
-        if (!lsm->stopping) { /* The next slice; else lsm_close() closes what there is. */
-            prepare->running = true;
-            env_submit(lsm->env, ENV_LANE_POOL, &prepare->job);
-        }
-    } else if (status == STATUS_OK) {
-        ASSERT(lsm->wal.ready == NULL);
-        lsm->wal.ready = prepare->segment;
-        prepare->segment = NULL;
-        prepare->named = false;
-        engine_job_worked_locked(lsm, ENGINE_SEGMENT);
-    } else {
-        engine_job_failed_locked(lsm, ENGINE_SEGMENT, status); /* Goes on where it failed. */
-    }
-    engine_pump_locked(lsm);
-    mutex_unlock(&lsm->mutex);
-}
-
-static void prepare_start_locked(struct lsm *lsm, uint64_t capacity)
-{
-    struct segment_prepare *prepare = &lsm->prepare;
-    if (prepare->running || !engine_may_start_locked(lsm, ENGINE_SEGMENT)) {
-        return; /* If the result is too small, it is grown next. */
-    }
-    if (prepare->segment == NULL && lsm->wal.ready != NULL) {
-        prepare->segment = lsm->wal.ready;
-        prepare->named = true;
-        lsm->wal.ready = NULL;
-    }
-    prepare->running = true;
-    prepare->capacity = capacity;
-    env_submit(lsm->env, ENV_LANE_POOL, &prepare->job);
 }
 
 static void commit_submit_locked(struct lsm *lsm)
@@ -583,7 +439,7 @@ void commit_pump_locked(struct lsm *lsm)
     }
     if (wal->ready == NULL && !lsm->stopping &&
         wal->used_offset > wal->current->capacity / SEGMENT_AHEAD_SHARE) {
-        prepare_start_locked(lsm, wal->segment_size);
+        segment_prepare_locked(lsm, wal->segment_size, false);
     }
     if (list_empty(&wal->filling) || (lsm->gathering && !lsm->stopping)) {
         return;
@@ -596,7 +452,7 @@ void commit_pump_locked(struct lsm *lsm)
     }
     uint64_t capacity = 0;
     if (wal_look(wal, &capacity) == WAL_SEGMENT_NEEDED) {
-        prepare_start_locked(lsm, capacity);
+        segment_prepare_locked(lsm, capacity, true);
     } else {
         commit_submit_locked(lsm);
     }
@@ -604,7 +460,7 @@ void commit_pump_locked(struct lsm *lsm)
 
 bool commit_is_quiet_locked(const struct lsm *lsm)
 {
-    return is_idle_locked(lsm) && list_empty(&lsm->wal.filling) && !lsm->prepare.running;
+    return is_idle_locked(lsm) && list_empty(&lsm->wal.filling) && !lsm->segments.running;
 }
 
 void commit_stop_locked(struct lsm *lsm)
@@ -624,17 +480,7 @@ void commit_init(struct lsm *lsm)
             .lsm = lsm,
         };
     }
-    lsm->prepare.job.run = prepare_run;
-    lsm->prepare.job.done = prepare_done;
     lsm->idle_timer.fired = idle_timer_fired;
     lsm->gather_timer.fired = gather_timer_fired;
     pace_init(lsm);
-}
-
-void commit_deinit(struct lsm *lsm)
-{
-    if (lsm->prepare.spare.file != NULL) {
-        lsm->env->ops->file_close(lsm->prepare.spare.file);
-    }
-    wal_segment_destroy(lsm->prepare.segment);
 }

@@ -205,6 +205,7 @@ void engine_pump_locked(struct lsm *lsm)
     }
     if (!lsm->failed && !lsm->stopping) {
         quarantines_pump_locked(lsm);
+        segment_pump_locked(lsm);
         space_pump_locked(lsm);
     }
     if (notice_due_locked(lsm)) {
@@ -324,6 +325,7 @@ void engine_init_jobs(struct lsm *lsm)
     list_init(&lsm->flush_requests);
     list_init(&lsm->compact_requests);
     commit_init(lsm);
+    segment_init(lsm);
     space_init(lsm);
     resume_init(lsm);
     flush_init(lsm);

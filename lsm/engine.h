@@ -35,10 +35,10 @@
 #include "lsm/purge.h"
 #include "lsm/quarantine.h"
 #include "lsm/resume.h"
+#include "lsm/segment.h"
 #include "lsm/space.h"
 #include "lsm/table_set.h"
 #include "lsm/wal.h"
-#include "lsm/wal_spare.h"
 
 #define LSM_FROZEN_COUNT_MAX 4u       /* Memtables waiting for their flush before OVERLOADED... */
 #define LSM_MEMTABLE_SHARE 2u         /* ...unless memtables would take more than this part. */
@@ -64,17 +64,6 @@ struct commit {
     bool submitted;
     struct wal_group *group; /* That it wrote; NULL if there was none to write. */
     enum status status;      /* What came of it. */
-};
-
-/* The next log segment, made in the pool before it is needed. */
-struct segment_prepare {
-    struct env_job job;
-    bool running;
-    uint64_t capacity;
-    struct wal_spare spare;      /* The file, until it is a segment. */
-    struct wal_segment *segment; /* What there is of it; NULL while nothing is. */
-    bool named;                  /* The manifest has it. */
-    enum status status;
 };
 
 /* Background work that can fail and is tried again. */
@@ -126,9 +115,7 @@ struct lsm {
     struct mutex mutex; /* Guards all down to cleanup_mutex. */
     struct wal wal;
     struct commit commits[2]; /* One that runs, one queued behind it. */
-    struct segment_prepare prepare;
-    uint64_t spares[WAL_SPARE_COUNT_MAX]; /* Ids of files that wait to be segments again. */
-    uint32_t spare_count;
+    struct segments segments;
     struct env_timer idle_timer;
     bool idle_timer_running;
     struct pace pace;
@@ -246,9 +233,6 @@ void commit_pump_locked(struct lsm *lsm);
 bool commit_is_quiet_locked(const struct lsm *lsm);
 void commit_tell(struct list_node *writes, enum status status); /* No lock is held. */
 void commit_stop_locked(struct lsm *lsm);                       /* Its timers. On the loop. */
-void commit_deinit(struct lsm *lsm);                            /* Blocks to close files. */
-/* A segment that the manifest has dropped: its file waits to be used again, or goes. Blocks. */
-void commit_segment_dead(struct lsm *lsm, struct wal_segment *segment);
 MUST_USE enum status commit_merge_locked(struct lsm *lsm, struct slice key,
                                          struct slice encoded_cell);
 

@@ -48,7 +48,7 @@ static void segments_remove(struct lsm *lsm, struct list_node *dead)
 {
     struct list_node *node = NULL;
     while ((node = list_take_first(dead)) != NULL) {
-        commit_segment_dead(lsm, container_of(node, struct wal_segment, node));
+        segment_dead(lsm, container_of(node, struct wal_segment, node));
     }
 }
 

@@ -89,6 +89,7 @@ enum status lsm_open(struct env *env, const struct lsm_options *options, struct 
     }
     sources_cleanup_begin(made);
     mutex_lock(&made->mutex);
+    segment_begin_locked(made);
     engine_pump_locked(made);
     mutex_unlock(&made->mutex);
     *lsm = made;
@@ -104,6 +105,7 @@ void lsm_stop(struct lsm *lsm, struct lsm_stop *stop)
     lsm->stopping = true;
     lsm->stop = stop;
     commit_stop_locked(lsm);
+    segment_stop_locked(lsm);
     space_stop_locked(lsm);
     lsm->env->ops->timer_stop(lsm->env, &lsm->retry_timer);
     compaction_stop_locked(lsm);
@@ -163,7 +165,7 @@ void lsm_close(struct lsm *lsm)
     compaction_abandon(lsm);
     sources_close(lsm);
     cache_deinit(&lsm->cache);
-    commit_deinit(lsm);
+    segment_deinit(lsm);
     wal_deinit(&lsm->wal);
     manifest_close(&lsm->manifest);
     buffer_deinit(&lsm->encode);
@@ -254,7 +256,7 @@ void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
     list_for_each (node, following, &lsm->wal.segments) {
         stats->wal_size += container_of(node, struct wal_segment, node)->capacity;
     }
-    stats->wal_size += lsm->spare_count * lsm->options.wal_segment_size;
+    stats->wal_size += lsm->segments.kept_count * lsm->options.wal_segment_size;
     struct sources *sources = sources_pin(lsm);
     stats->compaction_debt = compaction_debt_locked(lsm, sources->tables);
     mutex_unlock(&lsm->mutex);

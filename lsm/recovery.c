@@ -189,10 +189,12 @@ static enum status orphans_check(struct lsm *lsm, const struct folder *folder, b
     return status;
 }
 
-/* Files that can be segments again: those of the right size, as many as are kept. */
-static void spares_adopt(struct lsm *lsm, const struct folder *folder)
+/* A file that can be a segment again: log_begin() takes it. Others would wait for syncs that may
+ * never come. */
+static void spare_adopt(struct lsm *lsm, const struct folder *folder)
 {
-    for (uint32_t i = 0; i < folder->count && lsm->spare_count < WAL_SPARE_COUNT_MAX; i++) {
+    struct segments *segments = &lsm->segments;
+    for (uint32_t i = 0; i < folder->count && segments->kept_count == 0; i++) {
         if (folder->files[i].kind != FILE_SPARE) {
             continue;
         }
@@ -205,7 +207,7 @@ static void spares_adopt(struct lsm *lsm, const struct folder *folder)
             lsm->env->ops->file_close(spare.file);
         }
         if (status == STATUS_OK && size == lsm->options.wal_segment_size) {
-            lsm->spares[lsm->spare_count++] = folder->files[i].id;
+            segments->kept[segments->kept_count++] = folder->files[i].id;
         }
     }
 }
@@ -213,8 +215,8 @@ static void spares_adopt(struct lsm *lsm, const struct folder *folder)
 static bool is_spare(const struct lsm *lsm, const struct folder_file *file)
 {
     bool found = false;
-    for (uint32_t i = 0; file->kind == FILE_SPARE && i < lsm->spare_count; i++) {
-        found = found || lsm->spares[i] == file->id;
+    for (uint32_t i = 0; file->kind == FILE_SPARE && i < lsm->segments.kept_count; i++) {
+        found = found || lsm->segments.kept[i] == file->id;
     }
     return found;
 }
@@ -501,9 +503,9 @@ static enum status segment_begin(struct lsm *lsm, struct wal_segment **segment)
 {
     uint64_t capacity = lsm->options.wal_segment_size;
     struct wal_segment_header header = segment_header_next(lsm);
-    if (lsm->spare_count > 0) {
+    if (lsm->segments.kept_count > 0) {
         struct wal_spare spare;
-        uint64_t id = lsm->spares[--lsm->spare_count];
+        uint64_t id = lsm->segments.kept[--lsm->segments.kept_count];
         enum status status = wal_spare_open(lsm->env, lsm->path, id, capacity, &spare);
         if (status == STATUS_OK) {
             status = wal_spare_use(lsm->env, lsm->path, &header, &spare, segment);
@@ -609,7 +611,7 @@ static enum status folder_open(struct lsm *lsm, const struct folder *folder)
         status = log_replay(lsm);
     }
     if (status == STATUS_OK) {
-        spares_adopt(lsm, folder);
+        spare_adopt(lsm, folder);
         status = log_begin(lsm);
     }
     return status;

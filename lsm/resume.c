@@ -12,7 +12,6 @@
 
 #include "base/contract.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "lsm/engine.h"
 
 bool resume_flushes_locked(const struct lsm *lsm)
@@ -84,19 +83,6 @@ static enum status restart_commit(struct lsm *lsm, const struct wal_segment *seg
     return status;
 }
 
-static void segment_remove(struct lsm *lsm, struct wal_segment *segment)
-{
-    char *path = wal_segment_path(lsm->path, segment->id);
-    wal_segment_destroy(segment);
-    enum status status =
-        path == NULL ? STATUS_NO_MEMORY : lsm->env->ops->name_remove(lsm->env, path);
-    if (status != STATUS_OK) { /* The next open removes it. */
-        log_warn(lsm->env, "lsm.remove_failed", "path=%s status=%s", path == NULL ? "" : path,
-                 status_name(status));
-    }
-    memory_free(path);
-}
-
 /* The committed edit becomes the state in memory, and the old segments go. */
 static void restart_install(struct lsm *lsm, struct wal_segment *segment)
 {
@@ -104,10 +90,10 @@ static void restart_install(struct lsm *lsm, struct wal_segment *segment)
     list_init(&dead);
     mutex_lock(&lsm->mutex);
     wal_restart(&lsm->wal, segment, &dead);
-    if (lsm->prepare.segment != NULL) { /* Its id is behind the new one's. */
-        list_append(&dead, &lsm->prepare.segment->node);
-        lsm->prepare.segment = NULL;
-        lsm->prepare.named = false;
+    if (lsm->segments.segment != NULL) { /* Its id is behind the new one's. */
+        list_append(&dead, &lsm->segments.segment->node);
+        lsm->segments.segment = NULL;
+        lsm->segments.named = false;
     }
     purge_note_replay_position_locked(lsm, lsm->wal.position);
     mutex_unlock(&lsm->mutex);

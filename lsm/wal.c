@@ -427,6 +427,9 @@ enum status wal_append(struct wal *wal, struct lsm_write *write, uint64_t size)
     group->end_position += size;
     wal->position += size;
     wal->queue_size += size;
+    if (write->durability == LSM_SYNCED) {
+        wal->sync_asked_position = wal->position;
+    }
     write->size = (uint32_t)size;
     write->position = wal->position;
     list_append(&group->writes, &write->node);

@@ -34,6 +34,7 @@
 #define WAL_SEGMENT_SIZE_MIN (64u << 10)
 #define WAL_BUCKET_COUNT 4096u
 #define WAL_FREE_GROUP_COUNT_MAX 4u
+#define WAL_SYNC_DISTANCE_MAX (256u << 10) /* Records between syncs that come often. */
 #define WAL_RECORD_HEADER_SIZE_MAX (2u * CODEC_VARINT_SIZE_MAX)
 
 struct wal_group_header {
@@ -131,8 +132,9 @@ struct wal {
     struct wal_segment *ready;    /* The next one, prepared; NULL while there is none. */
     struct wal_segment *retiring; /* Full: the group in flight syncs and closes it. */
 
-    bool failed;          /* A run failed: nothing more is written. */
-    uint64_t used_offset; /* Of the current segment, when the last group was done. */
+    uint64_t sync_asked_position; /* Of the last write that asked for a sync; 0: none did. */
+    bool failed;                  /* A run failed: nothing more is written. */
+    uint64_t used_offset;         /* Of the current segment, when the last group was done. */
 
     /* Owned by the group in flight. */
     uint64_t written_position;
@@ -156,6 +158,12 @@ void wal_restart(struct wal *wal, struct wal_segment *segment, struct list_node 
 MUST_USE enum status wal_append(struct wal *wal, struct lsm_write *write, uint64_t size);
 /* The bytes of the records appended last, `size` of them; until the next call. */
 struct slice wal_last_bytes(const struct wal *wal, uint32_t size);
+/* Whether callers wait for syncs so often that what a sync costs matters. */
+static inline bool wal_is_synced_often(const struct wal *wal)
+{
+    return wal->sync_asked_position != 0 &&
+           wal->position - wal->sync_asked_position <= WAL_SYNC_DISTANCE_MAX;
+}
 /* A group without records; see wal_group.idle. STATUS_NO_MEMORY. */
 MUST_USE enum status wal_append_idle(struct wal *wal);
 

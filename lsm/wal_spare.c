@@ -115,7 +115,6 @@ enum status wal_spare_use(struct env *env, const char *folder,
                           struct wal_segment **segment)
 {
     ASSERT(spare->file != NULL);
-    ASSERT(spare->written == spare->capacity);
     struct wal_segment *made = memory_allocate_zeroed(1, sizeof(*made));
     if (made == NULL) {
         return STATUS_NO_MEMORY;

@@ -2,9 +2,10 @@
  * lsm/wal_spare.h -- files that wait to be log segments.
  *
  * Why: the sync of a group flushes data alone if the file's length and extents stay as they are,
- * and that takes less than half as long; so a segment's bytes are all written before it takes its
- * first group. A segment that is dead has that behind it: it is kept under another name, and used
- * again. What its old bytes say is not looked at, since checksums are seeded by the new nonce.
+ * and that takes less than half as long; so while syncs come, a segment's bytes are all written
+ * before it takes its first group. A segment that is dead has that behind it: it is kept under
+ * another name, and used again. What its old bytes say is not looked at, since checksums are seeded
+ * by the new nonce. Who keeps how many, and when, is segment.h's.
  * Contract:
  *  (1) All functions block, and run in jobs.
  *  (2) A spare file holds nothing that counts: it may be removed at any time, and after a crash it
@@ -41,8 +42,8 @@ MUST_USE enum status wal_spare_open(struct env *env, const char *folder, uint64_
                                     uint64_t capacity, struct wal_spare *spare);
 /* Writes the next slice of zeros, until `written` is `capacity`. */
 MUST_USE enum status wal_spare_fill(struct env *env, struct wal_spare *spare);
-/* A whole one becomes a segment, its name durable; then *spare is none. On failure it is as it
- * was, and only fit to be removed. */
+/* It becomes a segment, filled to its end or not, its name durable; then *spare is none. On failure
+ * it is as it was, and only fit to be removed. */
 MUST_USE enum status wal_spare_use(struct env *env, const char *folder,
                                    const struct wal_segment_header *header, struct wal_spare *spare,
                                    struct wal_segment **segment);

@@ -2,6 +2,7 @@
  * tests/unit/test_wal_spare.c -- segments that follow one another over the same few files, with the
  * power lost at every single operation of it.
  */
+#include "lsm/engine.h"
 #include "tests/unit/lsm_sim_fixture.h"
 
 #define KEY_COUNT 12u
@@ -115,6 +116,41 @@ Test(wal_spare, segments_go_round_over_a_few_files)
     cr_assert_eq(sim.open_status, STATUS_OK);
     cr_assert_eq(sim_file_count(".spare"), 0);
     keys_check("opened with larger segments", 0);
+}
+
+/* Several segments of one kind of write, each of them soon dead. How many were made. */
+static uint64_t segments_use(enum lsm_durability durability, bool *filled, uint32_t *spares_max)
+{
+    uint64_t before = sim.lsm->wal.current->id;
+    *filled = false;
+    *spares_max = 0;
+    for (uint32_t i = 0; i < 12 * KEY_COUNT; i++) {
+        cr_assert_eq(sim_put(key_name(i % KEY_COUNT), 2500, durability), STATUS_OK);
+        sim_pass(5);
+        *filled = *filled || sim.lsm->segments.fills;
+        uint32_t spares = sim_file_count(".spare");
+        *spares_max = spares > *spares_max ? spares : *spares_max;
+    }
+    return sim.lsm->wal.current->id - before;
+}
+
+Test(wal_spare, buffered_writes_alone_neither_fill_segments_nor_keep_them)
+{
+    bool filled = true;
+    uint32_t spares_max = 0;
+    cr_assert_geq(segments_use(LSM_BUFFERED, &filled, &spares_max), 4);
+    cr_assert(!filled);
+    cr_assert_leq(spares_max, 1, "only the one that becomes a segment next");
+    cr_assert_eq(sim_file_count(".spare"), 0);
+    cr_assert_geq(segments_use(LSM_SYNCED, &filled, &spares_max), 4);
+    cr_assert(filled, "with syncs they are");
+    cr_assert_gt(spares_max, 1);
+    sim_pass(SEGMENT_REST_MS + 200);
+    cr_assert_eq(sim_file_count(".spare"), 1, "at rest one is kept");
+    sim_power_cut();
+    sim_start();
+    cr_assert_eq(sim.open_status, STATUS_OK);
+    cr_assert_eq(sim_get(key_name(0)), STATUS_OK);
 }
 
 /* Each switch to the next segment, each segment made or dropped, each name changed. */
