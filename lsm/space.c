@@ -17,13 +17,31 @@
 
 #define SPACE_LOOK_MS 1000u
 #define SPACE_MANIFEST_SIZE (1u << 20) /* Room for one rewritten manifest. */
+#define BALLAST_STEP_COUNT 4u
 #define LOG_ROOM_FACTOR 8u /* Of small groups, headers and padding take more than records. */
 
-/* One flush, one manifest, one slice of a merge, and one segment. */
-static uint64_t ballast_size(const struct lsm *lsm)
+/* One manifest, one slice of a merge, one segment, and a flush that takes `flush_size`. */
+static uint64_t ballast_size(const struct lsm *lsm, uint64_t flush_size)
 {
-    return lsm->options.memtable_size + lsm->options.slice_size + lsm->options.wal_segment_size +
+    return flush_size + lsm->options.slice_size + lsm->options.wal_segment_size +
            SPACE_MANIFEST_SIZE;
+}
+
+static uint64_t ballast_size_max(const struct lsm *lsm)
+{
+    return ballast_size(lsm, lsm->options.memtable_size);
+}
+
+/* For what memtables hold now. Rounded up, so that it does not follow each write. */
+static uint64_t ballast_wanted_locked(const struct lsm *lsm)
+{
+    uint64_t full = lsm->options.memtable_size;
+    uint64_t held = atomic_load_explicit(&lsm->sources->active->size, memory_order_relaxed);
+    uint64_t step = full / BALLAST_STEP_COUNT;
+    if (lsm->sources->frozen_count > 0 || held >= full - step) {
+        return ballast_size(lsm, full);
+    }
+    return ballast_size(lsm, (held / step + 1) * step);
 }
 
 static char *ballast_path(const struct lsm *lsm)
@@ -46,15 +64,22 @@ enum status space_release(struct lsm *lsm)
     return status;
 }
 
-/* One that is there is made longer if need be. */
-static enum status ballast_open(struct lsm *lsm, const char *path, struct env_file **file)
+/* Durably as large as that: an open after a loss of power may need it. */
+static enum status ballast_size_set(struct lsm *lsm, struct env_file *file, uint64_t size)
 {
-    enum status status = lsm->env->ops->file_open(lsm->env, path, ENV_OPEN_CREATE, file);
-    return status == STATUS_EXISTS ? lsm->env->ops->file_open(lsm->env, path, ENV_OPEN_WRITE, file)
-                                   : status;
+    const struct env_ops *ops = lsm->env->ops;
+    uint64_t present = 0;
+    enum status status = ops->file_size(file, &present);
+    if (status == STATUS_OK) {
+        status = present > size ? ops->file_truncate(file, size) : ops->file_reserve(file, 0, size);
+    }
+    if (status == STATUS_OK) {
+        status = ops->file_sync(file);
+    }
+    return status == STATUS_OK ? ops->dir_sync(lsm->env, lsm->path) : status;
 }
 
-static enum status ballast_make(struct lsm *lsm)
+static enum status ballast_make(struct lsm *lsm, uint64_t size)
 {
     const struct env_ops *ops = lsm->env->ops;
     struct env_file *file = NULL;
@@ -62,17 +87,15 @@ static enum status ballast_make(struct lsm *lsm)
     if (path == NULL) {
         return STATUS_NO_MEMORY;
     }
-    enum status status = ballast_open(lsm, path, &file);
+    enum status status = ops->file_open(lsm->env, path, ENV_OPEN_CREATE, &file);
+    bool made = status == STATUS_OK;
+    if (status == STATUS_EXISTS) {
+        status = ops->file_open(lsm->env, path, ENV_OPEN_WRITE, &file);
+    }
     if (status == STATUS_OK) {
-        status = ops->file_reserve(file, 0, ballast_size(lsm));
-        if (status == STATUS_OK) { /* An open after a loss of power may need it. */
-            status = ops->file_sync(file);
-        }
-        if (status == STATUS_OK) {
-            status = ops->dir_sync(lsm->env, lsm->path);
-        }
+        status = ballast_size_set(lsm, file, size);
         ops->file_close(file);
-        if (status != STATUS_OK) { /* A part of it is of no use. */
+        if (status != STATUS_OK && made) { /* A part of it is of no use. */
             enum status removed = ops->name_remove(lsm->env, path);
             if (removed != STATUS_OK) {
                 log_warn(lsm->env, "lsm.remove_failed", "path=%s status=%s", path,
@@ -105,12 +128,12 @@ static void space_run(struct env_job *job)
         status = status == STATUS_NOT_FOUND ? STATUS_OK : status;
         break;
     case SPACE_LOOK:
-        status = space_reserve(lsm, ballast_size(lsm) + lsm->options.memtable_size +
+        status = space_reserve(lsm, space->wanted + lsm->options.memtable_size +
                                         lsm->options.wal_segment_size);
-        status = status == STATUS_OK ? ballast_make(lsm) : status;
+        status = status == STATUS_OK ? ballast_make(lsm, space->wanted) : status;
         break;
     case SPACE_MAKE:
-        status = ballast_make(lsm);
+        status = ballast_make(lsm, space->wanted);
         break;
     }
     space->status = status;
@@ -138,7 +161,7 @@ static void space_done(struct env_job *job, enum status status)
     }
     bool made = space->action != SPACE_RELEASE;
     if (status == STATUS_OK) {
-        space->whole = made;
+        space->size = made ? space->wanted : 0;
         engine_job_worked_locked(lsm, ENGINE_SPACE);
         if (made && space->full) {
             space->full = false;
@@ -153,9 +176,10 @@ static void space_done(struct env_job *job, enum status status)
     mutex_unlock(&lsm->mutex);
 }
 
-static void space_submit_locked(struct lsm *lsm, enum space_action action)
+static void space_submit_locked(struct lsm *lsm, enum space_action action, uint64_t wanted)
 {
     lsm->space.action = action;
+    lsm->space.wanted = wanted;
     lsm->space.running = true;
     env_submit(lsm->env, ENV_LANE_POOL, &lsm->space.job);
 }
@@ -179,9 +203,13 @@ void space_pump_locked(struct lsm *lsm)
     }
     if (space->release_due) {
         space->release_due = false;
-        space_submit_locked(lsm, SPACE_RELEASE);
-    } else if (!space->whole && !space->full && engine_may_start_locked(lsm, ENGINE_SPACE)) {
-        space_submit_locked(lsm, SPACE_MAKE);
+        space_submit_locked(lsm, SPACE_RELEASE, 0);
+        return;
+    }
+    uint64_t wanted = ballast_wanted_locked(lsm);
+    bool due = wanted > space->size || (wanted < space->size && segment_is_rested_locked(lsm));
+    if (due && !space->full && engine_may_start_locked(lsm, ENGINE_SPACE)) {
+        space_submit_locked(lsm, SPACE_MAKE, wanted);
     }
 }
 
@@ -250,7 +278,7 @@ static void space_timer_fired(struct env_timer *timer)
     space->timer_running = false;
     if (space->full && !space->running && !space->release_due) {
         reclaim_start_locked(lsm);
-        space_submit_locked(lsm, SPACE_LOOK);
+        space_submit_locked(lsm, SPACE_LOOK, ballast_size_max(lsm));
     }
     space_tell_locked(lsm);
     engine_pump_locked(lsm);

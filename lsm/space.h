@@ -4,14 +4,15 @@
  *   OPEN --> FULL --> OPEN      (some work met NO_SPACE; the ballast could be made whole again)
  *
  * Why ballast: what makes room, flushing deletes and merging them down, needs room first. So a file
- * that holds nothing keeps it, and is removed when the disk is full.
+ * that holds nothing keeps it, and is removed when the disk is full. It is as large as what is in
+ * memory asks for: it grows with the memtable, by quarters, and shrinks once the log is at rest.
  * Contract:
  *  (1) While FULL, writes are refused with NO_SPACE, but for batches of deletes only and those the
  *      caller calls vital, as long as the log has room for them without a new file.
  *  (2) While FULL, flushes and merges go on, and deletes are merged down to give back what they
  *      delete. Each second it is looked whether there is space again.
- *  (3) OPEN again only when the ballast is whole and there is room for a memtable and a segment
- *      beside it, so that the state does not flutter.
+ *  (3) OPEN again only when the ballast is there, as large as it may have to be, and there is room
+ * for a memtable and a segment beside it, so that the state does not flutter.
  */
 #ifndef LSM_SPACE_H
 #define LSM_SPACE_H
@@ -28,7 +29,8 @@ enum space_action { SPACE_MAKE, SPACE_RELEASE, SPACE_LOOK };
 
 struct space {
     bool full;
-    bool whole; /* The ballast is there, in full size. */
+    uint64_t size;   /* Of the ballast; 0: there is none, as far as we know. */
+    uint64_t wanted; /* What the action under way makes of it. */
     bool release_due;
     struct env_job job;
     bool running;

@@ -5,6 +5,7 @@
  * them end, and then compares with what was written; with a loss of power in between wherever the
  * failed call may have left something behind.
  */
+#include "lsm/engine.h"
 #include "tests/unit/lsm_sim_fixture.h"
 
 #define KEY_COUNT 40u
@@ -279,6 +280,35 @@ Test(fault, a_full_disk_refuses_values_takes_deletes_and_resumes_by_itself)
     cr_assert_eq(sim_file_count("BALLAST"), 1);
     cr_assert_eq(sim.told_count, 0);
     power_cut_and_check("after");
+}
+
+/* What a flush of all that is in memory takes is kept free, and no more for long. */
+Test(fault, the_ballast_grows_with_the_memtable_and_shrinks_at_rest)
+{
+    const struct space *space = &sim.lsm->space;
+    sim_pass(100);
+    uint64_t least = space->size;
+    uint64_t aside = least - sim.options.memtable_size / 4;
+    cr_assert_gt(least, sim.options.memtable_size / 4);
+    uint64_t greatest = 0;
+    for (uint32_t i = 0; i < 60; i++) {
+        cr_assert_eq(sim_write(key_name(i % KEY_COUNT), 3000, 50), STATUS_OK);
+        uint64_t held = sim.lsm->sources->active->size;
+        uint64_t wanted = held < sim.options.memtable_size ? held : sim.options.memtable_size;
+        cr_assert_geq(space->size, aside + wanted, "write %u", i);
+        greatest = space->size > greatest ? space->size : greatest;
+    }
+    cr_assert_eq(greatest, aside + sim.options.memtable_size);
+    cr_assert_eq(sim_ask(lsm_flush, 500), STATUS_OK);
+    cr_assert_eq(space->size, greatest, "not while the log is in use");
+    uint64_t used = disk_sim_used_size(sim_disk());
+    sim_pass(SEGMENT_REST_MS + 500);
+    cr_assert_eq(space->size, least);
+    cr_assert_leq(disk_sim_used_size(sim_disk()), used - (greatest - least));
+    for (uint32_t i = 0; i < 5; i++) { /* It does not follow each write. */
+        cr_assert_eq(sim_write(key_name(0), 10, 2000), STATUS_OK);
+        cr_assert_eq(space->size, least);
+    }
 }
 
 Test(fault, deletes_alone_make_the_room_to_go_on)
