@@ -47,6 +47,10 @@ void engine_fail_locked(struct lsm *lsm, enum status status, const char *what)
     purge_tail_add_locked(lsm, (struct version){0}, lsm->wal.position);
     log_error(lsm->env, "lsm.read_only", "path=%s what=%s status=%s", lsm->path, what,
               status_name(status));
+    if (status == STATUS_NO_SPACE) { /* Which passes; then the log is resumed (space.h). */
+        space_full_locked(lsm);
+        lsm->retry_told = false;
+    }
     engine_notify_locked(lsm);
 }
 
@@ -206,6 +210,8 @@ void engine_pump_locked(struct lsm *lsm)
     if (!lsm->failed && !lsm->stopping) {
         quarantines_pump_locked(lsm);
         segment_pump_locked(lsm);
+    }
+    if ((!lsm->failed || space_ends_failure_locked(lsm)) && !lsm->stopping) {
         space_pump_locked(lsm);
     }
     if (notice_due_locked(lsm)) {

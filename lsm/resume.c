@@ -38,10 +38,29 @@ static enum status resume_begin_locked(struct lsm *lsm)
     return status;
 }
 
+/* Writes are taken again. */
+static void resume_look_locked(struct lsm *lsm)
+{
+    const struct space *space = &lsm->space;
+    if (!lsm->stopping && (space->running || space->release_due)) {
+        return;
+    }
+    if (!lsm->stopping && space->full && !lsm->resume.looked) {
+        lsm->resume.looked = true;
+        space_look_locked(lsm);
+        return;
+    }
+    resume_end_locked(lsm, STATUS_OK);
+}
+
 void resume_pump_locked(struct lsm *lsm)
 {
     struct resume *resume = &lsm->resume;
     if (resume->request == NULL || resume->running || resume->ended) {
+        return;
+    }
+    if (resume->phase == RESUME_LOOKING) {
+        resume_look_locked(lsm);
         return;
     }
     if (!lsm->failed || lsm->stopping) {
@@ -142,10 +161,28 @@ static void resume_done(struct env_job *job, enum status status)
         lsm->failure_told = false;
         log_info(lsm->env, "lsm.resumed", "path=%s position=%llu", lsm->path,
                  (unsigned long long)lsm->wal.position);
+        resume->phase = RESUME_LOOKING;
+        resume->looked = false;
+    } else {
+        resume_end_locked(lsm, status);
     }
-    resume_end_locked(lsm, status);
     engine_pump_locked(lsm);
     mutex_unlock(&lsm->mutex);
+}
+
+enum status resume_ask_locked(struct lsm *lsm, struct lsm_request *request)
+{
+    if (lsm->stopping || lsm->cancelled) {
+        return STATUS_CLOSED;
+    }
+    if (lsm->resume.request != NULL) {
+        return STATUS_OVERLOADED;
+    }
+    lsm->resume.request = request;
+    lsm->resume.phase = RESUME_WAITING;
+    lsm->resume.ended = false;
+    engine_pump_locked(lsm);
+    return STATUS_OK;
 }
 
 enum status lsm_resume(struct lsm *lsm, struct lsm_request *request)
@@ -153,17 +190,7 @@ enum status lsm_resume(struct lsm *lsm, struct lsm_request *request)
     ASSERT(lsm != NULL);
     ASSERT(request != NULL && request->done != NULL);
     mutex_lock(&lsm->mutex);
-    enum status status = STATUS_OK;
-    if (lsm->stopping || lsm->cancelled) {
-        status = STATUS_CLOSED;
-    } else if (lsm->resume.request != NULL) {
-        status = STATUS_OVERLOADED;
-    } else {
-        lsm->resume.request = request;
-        lsm->resume.phase = RESUME_WAITING;
-        lsm->resume.ended = false;
-        engine_pump_locked(lsm);
-    }
+    enum status status = resume_ask_locked(lsm, request);
     mutex_unlock(&lsm->mutex);
     return status;
 }

@@ -247,6 +247,34 @@ enum status space_admit_locked(struct lsm *lsm, const struct lsm_write *write, u
     return STATUS_OK;
 }
 
+bool space_ends_failure_locked(const struct lsm *lsm)
+{
+    return lsm->failed && lsm->failure == STATUS_NO_SPACE;
+}
+
+void space_look_locked(struct lsm *lsm)
+{
+    space_submit_locked(lsm, SPACE_LOOK, ballast_size_max(lsm));
+}
+
+static void resume_answered(struct lsm_request *request, enum status status)
+{
+    struct space *space = container_of(request, struct space, resume);
+    struct lsm *lsm = container_of(space, struct lsm, space);
+    (void)status; /* What failed still is tried again by the timer. */
+    mutex_lock(&lsm->mutex);
+    space->resuming = false;
+    space_tell_locked(lsm);
+    mutex_unlock(&lsm->mutex);
+}
+
+static void resume_by_itself_locked(struct lsm *lsm)
+{
+    struct space *space = &lsm->space;
+    space->resume.done = resume_answered;
+    space->resuming = resume_ask_locked(lsm, &space->resume) == STATUS_OK;
+}
+
 static void reclaim_done(struct lsm_request *request, enum status status)
 {
     struct space *space = container_of(request, struct space, reclaim);
@@ -260,7 +288,8 @@ static void reclaim_done(struct lsm_request *request, enum status status)
 static void reclaim_start_locked(struct lsm *lsm)
 {
     struct space *space = &lsm->space;
-    if (!space->deletes_taken || space->reclaiming || sources_freeze_locked(lsm) != STATUS_OK) {
+    if (lsm->failed || !space->deletes_taken || space->reclaiming ||
+        sources_freeze_locked(lsm) != STATUS_OK) {
         return;
     }
     space->deletes_taken = false;
@@ -278,7 +307,9 @@ static void space_timer_fired(struct env_timer *timer)
     space->timer_running = false;
     if (space->full && !space->running && !space->release_due) {
         reclaim_start_locked(lsm);
-        space_submit_locked(lsm, SPACE_LOOK, ballast_size_max(lsm));
+        space_look_locked(lsm);
+    } else if (!space->full && !space->resuming && space_ends_failure_locked(lsm)) {
+        resume_by_itself_locked(lsm);
     }
     space_tell_locked(lsm);
     engine_pump_locked(lsm);
@@ -288,7 +319,8 @@ static void space_timer_fired(struct env_timer *timer)
 void space_tell_locked(struct lsm *lsm)
 {
     struct space *space = &lsm->space;
-    if (space->full && !space->timer_running && !lsm->stopping && !lsm->cancelled) {
+    bool due = space->full || (space_ends_failure_locked(lsm) && !space->resuming);
+    if (due && !space->timer_running && !lsm->stopping && !lsm->cancelled) {
         space->timer_running = true;
         env_timer_start_ms(lsm->env, &space->timer, SPACE_LOOK_MS);
     }

@@ -12,7 +12,8 @@
  *  (2) While FULL, flushes and merges go on, and deletes are merged down to give back what they
  *      delete. Each second it is looked whether there is space again.
  *  (3) OPEN again only when the ballast is there, as large as it may have to be, and there is room
- * for a memtable and a segment beside it, so that the state does not flutter.
+ * for a memtable and a segment beside it, so that the state does not flutter. (4) A log that failed
+ * for want of space is resumed as soon as there is space again, unasked.
  */
 #ifndef LSM_SPACE_H
 #define LSM_SPACE_H
@@ -40,7 +41,9 @@ struct space {
     bool timer_running;
     struct lsm_request reclaim; /* Merges deletes down. */
     bool reclaiming;
-    bool deletes_taken; /* Since the last one began. */
+    bool deletes_taken;        /* Since the last one began. */
+    struct lsm_request resume; /* See (4). */
+    bool resuming;
 };
 
 struct lsm;
@@ -50,6 +53,10 @@ void space_full_locked(struct lsm *lsm);
 /* NO_SPACE, if (1) says so. */
 MUST_USE enum status space_admit_locked(struct lsm *lsm, const struct lsm_write *write,
                                         uint64_t size);
+/* Read-only, but only until there is space. */
+bool space_ends_failure_locked(const struct lsm *lsm);
+/* Looks whether there is space again, without waiting for the timer. */
+void space_look_locked(struct lsm *lsm);
 void space_pump_locked(struct lsm *lsm);
 void space_tell_locked(struct lsm *lsm); /* On the loop: starts the timer, if it is due. */
 void space_stop_locked(struct lsm *lsm); /* On the loop. */

@@ -495,7 +495,7 @@ enum status disk_sim_write(struct env_file *file, uint64_t offset, struct slice 
     trace_bytes(disk->world.hash, data);
     if (change_fails(disk, file->path, disk->options.faults.write_error_ppm)) {
         write_some(disk, file->inode, offset, data);
-        return STATUS_IO;
+        return disk->options.faults.write_error_no_space ? STATUS_NO_SPACE : STATUS_IO;
     }
     if (disk_inode_missing(file->inode, offset, data.size) > pages_free(disk)) {
         write_some(disk, file->inode, offset, data);

@@ -27,12 +27,13 @@ struct disk_sim;
 
 /* Chances in parts per million of one call. May be changed at any time, see disk_sim_faults(). */
 struct disk_faults {
-    uint32_t read_error_ppm;  /* STATUS_IO. */
-    uint32_t write_error_ppm; /* STATUS_IO; any of the sectors may have been written. */
-    uint32_t sync_error_ppm;  /* STATUS_IO; see (5). */
-    uint32_t name_error_ppm;  /* STATUS_IO of open, rename, remove, ..., nothing done. */
-    uint32_t slow_ppm;        /* The call takes slow_ns. */
-    uint32_t would_block_ppm; /* file_read_nowait finds nothing in memory. */
+    uint32_t read_error_ppm;   /* STATUS_IO. */
+    uint32_t write_error_ppm;  /* STATUS_IO; any of the sectors may have been written. */
+    bool write_error_no_space; /* Writes of bytes then fail with STATUS_NO_SPACE instead. */
+    uint32_t sync_error_ppm;   /* STATUS_IO; see (5). */
+    uint32_t name_error_ppm;   /* STATUS_IO of open, rename, remove, ..., nothing done. */
+    uint32_t slow_ppm;         /* The call takes slow_ns. */
+    uint32_t would_block_ppm;  /* file_read_nowait finds nothing in memory. */
     uint64_t slow_ns;
     uint64_t capacity_size; /* Bytes; STATUS_NO_SPACE beyond. May shrink below what is used. */
     /* Errors of writing, syncing and naming come only to paths with this in them; NULL: to all.

@@ -412,6 +412,53 @@ Test(fault, writing_resumes_after_a_failed_write)
     resume_and_check(false);
 }
 
+/* Wherever it comes: most of a log's space is reserved, but not what holds the file system's own
+ * notes of it. */
+Test(fault, a_log_that_failed_for_want_of_space_resumes_by_itself)
+{
+    for (uint32_t round = 0; round < 6; round++) {
+        cr_assert_eq(sim_write("before", 100, 50), STATUS_OK);
+        sim_faults()->error_path_part = round % 2 == 0 ? NULL : ".spare";
+        sim_faults()->write_error_no_space = true;
+        sim_faults()->write_error_ppm = 1000000;
+        cr_assert_eq(sim_put("buffered", 100, LSM_BUFFERED), STATUS_OK);
+        cr_assert_eq(sim_write("lost", 100, 200), STATUS_INDETERMINATE);
+        cr_assert(sim_stats().read_only);
+        cr_assert(sim_stats().full);
+        sim_pass(5000 * (round / 2));
+        cr_assert(sim_stats().read_only, "the disk is still full");
+        faults_end();
+        sim_faults()->write_error_no_space = false;
+        sim_faults()->error_path_part = NULL;
+        sim_pass(15000);
+        cr_assert(!sim_stats().read_only);
+        cr_assert(!sim_stats().full);
+        expect_resumed("resumed");
+        cr_assert_eq(sim_write("after", 100, 50), STATUS_OK);
+        sim_power_cut();
+        sim_start();
+        cr_assert_eq(sim.open_status, STATUS_OK);
+        expect_resumed("after the power cut");
+        cr_assert_eq(sim_write("lost", SIM_DELETE, 50), STATUS_OK);
+    }
+}
+
+/* Who is told that it works again is not refused for a shortage that is over. */
+Test(fault, a_resume_looks_whether_there_is_space_before_it_says_so)
+{
+    cr_assert_eq(sim_write("before", 100, 50), STATUS_OK);
+    sim_faults()->write_error_no_space = true;
+    sim_faults()->write_error_ppm = 1000000;
+    cr_assert_eq(sim_put("buffered", 100, LSM_BUFFERED), STATUS_OK);
+    cr_assert_eq(sim_write("lost", 100, 200), STATUS_INDETERMINATE);
+    faults_end();
+    sim_faults()->write_error_no_space = false;
+    cr_assert_eq(sim_ask(lsm_resume, 900), STATUS_OK);
+    cr_assert_eq(sim_put("after", 100, LSM_SYNCED), STATUS_OK);
+    sim_pass(100);
+    cr_assert_eq(sim_get("after"), STATUS_OK);
+}
+
 Test(fault, a_resume_of_what_works_says_so)
 {
     cr_assert_eq(sim_ask(lsm_resume, 1000), STATUS_OK);
