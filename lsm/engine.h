@@ -37,6 +37,7 @@
 #include "lsm/resume.h"
 #include "lsm/segment.h"
 #include "lsm/space.h"
+#include "lsm/table_file.h"
 #include "lsm/table_set.h"
 #include "lsm/wal.h"
 
@@ -110,6 +111,7 @@ struct lsm {
     struct epoch epoch;
     struct budget budget;
     struct cache cache;                /* Of the blocks of all tables. */
+    struct table_files files;          /* Those of them that are open. */
     _Atomic(struct sources *) sources; /* Changed under the write lock alone. */
 
     struct mutex mutex; /* Guards all down to cleanup_mutex. */
@@ -224,6 +226,9 @@ void sources_cleanup_stop_locked(struct lsm *lsm);
 bool sources_cleanup(struct lsm *lsm);
 /* At close: lets go of the current sources, and frees all. Blocks. */
 void sources_close(struct lsm *lsm);
+/* An open table becomes one of this engine's: it may use the cache, and its file may be closed
+ * while nobody reads it. Before it is shared. Blocks. */
+void engine_table_adopt(struct lsm *lsm, struct table *table);
 /* "<folder>/<16 hex digits>.sst"; the caller frees. */
 MUST_USE char *engine_table_path(const struct lsm *lsm, uint64_t file_id);
 

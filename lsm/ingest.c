@@ -137,7 +137,7 @@ static enum status files_settle(struct ingest *ingest)
         }
     }
     for (uint32_t i = 0; i < count; i++) {
-        table_use_cache(ingest->places[i].table, &lsm->cache);
+        engine_table_adopt(lsm, ingest->places[i].table);
     }
     return lsm->env->ops->dir_sync(lsm->env, lsm->path);
 }

@@ -15,6 +15,7 @@
 #define DEFAULT_SLICE_SIZE (8ull << 20)
 #define DEFAULT_TABLE_SIZE_MAX (64ull << 20)
 #define DEFAULT_BLOOM_BITS_PER_KEY 10u
+#define DEFAULT_OPEN_FILES_MAX 512u /* Half of what a process may have by default. */
 #define MEMTABLE_SHARE 8u
 #define MEMTABLE_SIZE_MIN (16u << 10)
 
@@ -44,6 +45,9 @@ static void options_complete(struct lsm_options *options)
     }
     if (options->bloom_bits_per_key == 0) {
         options->bloom_bits_per_key = DEFAULT_BLOOM_BITS_PER_KEY;
+    }
+    if (options->open_files_max == 0) {
+        options->open_files_max = DEFAULT_OPEN_FILES_MAX;
     }
 }
 
@@ -78,6 +82,7 @@ enum status lsm_open(struct env *env, const struct lsm_options *options, struct 
     list_init(&made->scrubs);
     budget_init(&made->budget, made->options.memory_size);
     cache_init(&made->cache, &made->budget);
+    table_files_init(&made->files, env, made->options.open_files_max);
     gaps_init(&made->gaps);
     engine_init_jobs(made);
     made->path = memory_copy_string(options->path);
@@ -165,6 +170,7 @@ void lsm_close(struct lsm *lsm)
     compaction_abandon(lsm);
     sources_close(lsm);
     cache_deinit(&lsm->cache);
+    table_files_deinit(&lsm->files);
     segment_deinit(lsm);
     wal_deinit(&lsm->wal);
     manifest_close(&lsm->manifest);
@@ -281,6 +287,8 @@ void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
     stats->cache_evict_count = counter_value(&lsm->cache.evict_count);
     stats->cache_size = budget_used(&lsm->budget, BUDGET_CACHE);
     stats->table_memory_size = budget_used(&lsm->budget, BUDGET_TABLES);
+    stats->table_open_count = counter_value(&lsm->files.open_count);
+    stats->table_reopen_count = counter_value(&lsm->files.reopened_count);
     stats->gap_count = atomic_load_explicit(&lsm->gaps.gap_count, memory_order_relaxed);
     stats->gap_learnt_count = atomic_load_explicit(&lsm->gaps.learnt_count, memory_order_relaxed);
     stats->gap_jump_count = atomic_load_explicit(&lsm->gaps.jump_count, memory_order_relaxed);

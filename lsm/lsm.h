@@ -48,7 +48,9 @@ struct lsm_options {
     uint32_t block_size;         /* 4 KiB, less what makes it fill a page in memory. */
     uint64_t manifest_size;      /* Written anew when longer than this and 4 snapshots; 256 KiB. */
     uint32_t bloom_bits_per_key; /* On average; upper tiers get more, the bottom fewer. 10 */
-    uint64_t scrub_rate;         /* Bytes a second that lsm_scrub reads; 0: as it can. */
+    uint32_t open_files_max; /* Table files open beside those being read; others are opened again
+                                when they are read. 512 */
+    uint64_t scrub_rate;     /* Bytes a second that lsm_scrub reads; 0: as it can. */
     /*
      * The greatest version at or below which a tombstone or expired cell of `key` may be forgotten
      * (the purge rule asks more: see purge.h). NULL: nothing is ever forgotten. Called from
@@ -138,7 +140,8 @@ enum lsm_wait { LSM_MAY_BLOCK, LSM_NOWAIT };
  * are returned as stored: a tombstone or an expired cell is STATUS_OK, what it means is the
  * caller's to judge.
  * STATUS_NOT_FOUND    no cell.
- * STATUS_WOULD_BLOCK  only with LSM_NOWAIT: ask again from a pool job.
+ * STATUS_WOULD_BLOCK  only with LSM_NOWAIT: ask again from a pool job. (What it needs is not in
+ *                     memory, or lies in a file that is closed.)
  * STATUS_CORRUPT      what may hold it is damaged, or was, and nothing newer was found; logged with
  *                     file and offset, and see options.corrupted.
  * STATUS_IO, STATUS_NO_MEMORY
@@ -352,8 +355,10 @@ struct lsm_stats {
     uint64_t cache_miss_count;   /* Gets and seeks that read a block. */
     uint64_t cache_insert_count; /* Of those, how many were let in. */
     uint64_t cache_evict_count;
-    uint64_t cache_size;        /* Bytes of cached blocks. */
-    uint64_t table_memory_size; /* Bytes of indexes and filters. */
+    uint64_t cache_size;         /* Bytes of cached blocks. */
+    uint64_t table_memory_size;  /* Bytes of indexes and filters. */
+    uint64_t table_open_count;   /* Table files that are open. */
+    uint64_t table_reopen_count; /* Times one that was closed was opened again. */
     uint64_t would_block_count;
     uint64_t overloaded_count;
     uint64_t stall_count;   /* Writes whose answer was held back for debt. */

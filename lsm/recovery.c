@@ -282,7 +282,7 @@ static enum status table_load(struct lsm *lsm, const struct manifest_table *list
     if (status != STATUS_OK) {
         return status;
     }
-    table_use_cache(*table, &lsm->cache);
+    engine_table_adopt(lsm, *table);
     if (version_compare(listed->properties.version_max, lsm->stats.version_max) > 0) {
         lsm->stats.version_max = listed->properties.version_max;
     }

@@ -251,6 +251,12 @@ enum status sources_change_locked(struct lsm *lsm, const struct table_change *ch
     return STATUS_OK;
 }
 
+void engine_table_adopt(struct lsm *lsm, struct table *table)
+{
+    table_use_cache(table, &lsm->cache);
+    table_use_files(table, &lsm->files);
+}
+
 char *engine_table_path(const struct lsm *lsm, uint64_t file_id)
 {
     size_t size = strlen(lsm->path) + TABLE_NAME_SIZE;

@@ -26,11 +26,8 @@ enum status table_damaged(const struct table *table, uint64_t offset, const char
 enum status table_read(const struct table *table, uint64_t offset, uint32_t size,
                        enum lsm_wait wait, void *to)
 {
-    const struct env_ops *ops = table->env->ops;
     size_t got = 0;
-    enum status status = wait == LSM_NOWAIT
-                             ? ops->file_read_nowait(table->file, offset, to, size, &got)
-                             : ops->file_read(table->file, offset, to, size, &got);
+    enum status status = table_file_read(table->file, offset, to, size, wait, &got);
     if (status != STATUS_OK) {
         return status;
     }

@@ -27,6 +27,7 @@
 #include "lsm/bloom.h"
 #include "lsm/cache.h"
 #include "lsm/cursor.h"
+#include "lsm/table_file.h"
 
 #define TABLE_FORMAT_VERSION 2 /* 1: without tags; still read. */
 #define TABLE_FOOTER_SIZE 80
@@ -64,7 +65,7 @@ struct table {
 
     /* Private from here. */
     struct env *env;
-    struct env_file *file;
+    struct table_file *file;
     atomic_uint_fast32_t references;
     struct buffer bounds;       /* key_min, then key_max. */
     uint32_t common_size;       /* Bytes that key_min and key_max, and so all keys, begin with. */
@@ -95,6 +96,8 @@ MUST_USE enum status table_open(struct env *env, const char *path, uint64_t file
 /* Blocks that gets and seeks read may stay in `cache`, and what the table keeps in memory counts in
  * its budget. Before the table is shared; once. Without memory for it the table goes uncached. */
 void table_use_cache(struct table *table, struct cache *cache);
+/* Its file may be closed while nobody reads it. Before the table is shared; once. Blocks. */
+void table_use_files(struct table *table, struct table_files *files);
 void table_close(struct table *table); /* Harmless on NULL. */
 void table_acquire(struct table *table);
 /* True if that was the last reference: close it. */

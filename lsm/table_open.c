@@ -366,12 +366,11 @@ static enum status table_load(struct table *table, const char *path,
                               const struct table_properties *expected)
 {
     struct table_loader loader = {.table = table};
-    const struct env_ops *ops = table->env->ops;
-    enum status status = ops->file_open(table->env, path, ENV_OPEN_READ, &table->file);
+    enum status status = table_file_open(table->env, path, &table->file);
     if (status != STATUS_OK) {
         return status;
     }
-    status = ops->file_size(table->file, &table->properties.file_size);
+    status = table_file_size(table->file, &table->properties.file_size);
     if (status == STATUS_OK) {
         status = footer_load(&loader);
     }
@@ -389,7 +388,8 @@ static enum status table_load(struct table *table, const char *path,
         status = table_damaged(table, loader.footer.index_offset, "bytes that belong to nothing");
     }
     table->memory_size +=
-        sizeof(*table) + table->bounds.capacity + table->fence_keys.capacity +
+        sizeof(*table) + table_file_memory(table->file) + table->bounds.capacity +
+        table->fence_keys.capacity +
         (uint64_t)loader.fence_capacity * (sizeof(struct table_fence) + sizeof(uint64_t)) +
         (uint64_t)table->filter_count * (sizeof(struct table_filter) + sizeof(uint64_t));
     buffer_deinit(&loader.scratch);
@@ -453,6 +453,11 @@ void table_use_cache(struct table *table, struct cache *cache)
     budget_take(cache->budget, BUDGET_TABLES, table->memory_size);
 }
 
+void table_use_files(struct table *table, struct table_files *files)
+{
+    table_file_pool(table->file, files);
+}
+
 void table_close(struct table *table)
 {
     if (table == NULL) {
@@ -466,9 +471,7 @@ void table_close(struct table *table)
         budget_give(table->cache->budget, BUDGET_TABLES, table->memory_size);
         memory_free(table->slots);
     }
-    if (table->file != NULL) {
-        table->env->ops->file_close(table->file);
-    }
+    table_file_close(table->file);
     for (uint32_t i = 0; i < table->filter_count; i++) {
         memory_free(table->filters[i].memory);
     }

@@ -78,7 +78,7 @@ static enum status writer_end(struct lsm *lsm, struct table_output *output)
     if (status != STATUS_OK) {
         return status;
     }
-    table_use_cache(table, &lsm->cache);
+    engine_table_adopt(lsm, table);
     table_writer_close(output->writer);
     output->writer = NULL;
     output->size += table->properties.file_size;

@@ -138,6 +138,9 @@ static void engine_metrics(const struct node *node, struct buffer *to)
     counter(to, "engine_cache_inserts_total", "Blocks let into the cache.",
             stats.cache_insert_count);
     counter(to, "engine_cache_evictions_total", "Blocks evicted from it.", stats.cache_evict_count);
+    gauge(to, "engine_table_files_open", "Table files that are open.", stats.table_open_count);
+    counter(to, "engine_table_files_reopened_total", "Times a closed one was opened again.",
+            stats.table_reopen_count);
     counter(to, "engine_overloaded_total", "Batches refused for now.", stats.overloaded_count);
     counter(to, "engine_stalls_total", "Batches answered later for debt.", stats.stall_count);
     counter(to, "engine_stall_milliseconds_total", "Time that answers were held back.",

@@ -619,6 +619,7 @@ static void stress_init(struct stress *stress, bool purge)
         .slice_size = 16 << 10,
         .table_size_max = 64 << 10,
         .block_size = 1 << 10,
+        .open_files_max = 2, /* Files close under readers all the time. */
         .floor = purge ? stress_floor : NULL,
         .failed = stress_failed,
         .context = stress,

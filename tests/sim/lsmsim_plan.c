@@ -48,6 +48,8 @@ static void lsm_draw(struct lsm_options *lsm, struct prng *prng)
         .block_size = 512u << between(prng, 0, 3),
         .bloom_bits_per_key = between(prng, 1, 12),
     };
+    /* Few files, or many; not drawn, so that every seed draws the rest as before. */
+    lsm->open_files_max = (uint32_t)(lsm->slice_size / KIB);
 }
 
 static void world_draw(struct world_options *world, uint64_t seed, struct prng *prng)

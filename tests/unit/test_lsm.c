@@ -472,3 +472,74 @@ Test(lsm, a_scrub_that_rests_is_told_when_the_env_has_ended)
     cr_assert(scrub.answered);
     cr_assert_eq(scrub.status, STATUS_CANCELLED);
 }
+
+/* Every third key is deleted later, so that runs lie over one another. */
+static void few_files_fill(uint32_t key_count)
+{
+    for (uint32_t i = 0; i < key_count; i++) {
+        char key[24];
+        char value[200];
+        snprintf(key, sizeof(key), "key%05u", (unsigned)(i * 7919 % key_count));
+        snprintf(value, sizeof(value), "%s%0150u", key, (unsigned)i);
+        cr_assert_eq(fixture_put(&fixture, key, i + 1, value, LSM_BUFFERED), STATUS_OK);
+    }
+    for (uint32_t i = 0; i < key_count; i += 3) {
+        char key[24];
+        snprintf(key, sizeof(key), "key%05u", (unsigned)i);
+        cr_assert_eq(fixture_put(&fixture, key, key_count + i, NULL, LSM_BUFFERED), STATUS_OK);
+    }
+    cr_assert_eq(fixture_flush(&fixture), STATUS_OK);
+}
+
+/* What may not block says so, and then what may is asked. */
+static void few_files_get(uint32_t index, uint32_t *refused)
+{
+    char key[24];
+    struct buffer scratch = {0};
+    struct cell cell;
+    snprintf(key, sizeof(key), "key%05u", (unsigned)index);
+    enum status status = lsm_get(fixture.lsm, slice_text(key), LSM_NOWAIT, &scratch, &cell);
+    if (status == STATUS_WOULD_BLOCK) {
+        (*refused)++;
+        status = lsm_get(fixture.lsm, slice_text(key), LSM_MAY_BLOCK, &scratch, &cell);
+    }
+    cr_assert_eq(status, STATUS_OK, "%s: %s", key, status_name(status));
+    cr_assert_eq(cell.kind == CELL_DELETE, index % 3 == 0, "%s", key);
+    buffer_deinit(&scratch);
+}
+
+Test(lsm, more_tables_than_may_be_open_are_read_all_the_same)
+{
+    const uint32_t key_count = 6000;
+    fixture_close(&fixture);
+    fixture.options.open_files_max = 2;
+    fixture.options.memory_size = 256 << 10; /* Few blocks stay in memory. */
+    fixture.options.table_size_max = 64 << 10;
+    fixture_open(&fixture);
+    few_files_fill(key_count);
+    struct lsm_stats stats;
+    lsm_stats(fixture.lsm, &stats);
+    cr_assert_gt(stats.table_count, 6);
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < key_count; i++) {
+        few_files_get(i * 3571 % key_count, &refused);
+        lsm_stats(fixture.lsm, &stats);
+        cr_assert_leq(stats.table_open_count, 2 + 3, "pool jobs may read beside us");
+    }
+    cr_assert_gt(refused, 0);
+    cr_assert_gt(stats.table_reopen_count, 100);
+    struct lsm_iterator *iterator;
+    cr_assert_eq(lsm_iterator_open(fixture.lsm, &(struct lsm_iterator_options){0}, &iterator),
+                 STATUS_OK);
+    struct slice key;
+    struct cell cell;
+    uint32_t walked = 0;
+    while (lsm_iterator_next(iterator, &key, &cell) == STATUS_OK) {
+        walked++;
+    }
+    lsm_iterator_close(iterator);
+    cr_assert_eq(walked, key_count);
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    refused = 0;
+    few_files_get(1, &refused);
+}

@@ -406,17 +406,18 @@ static const struct {
     size_t offset;
     double unit;
 } counters[] = {
-    BYTES(table_size),          BYTES(memtable_size),       BYTES(wal_size),
-    BYTES(compaction_debt),     BYTES(cache_size),          BYTES(table_memory_size),
-    COUNTER(table_count),       COUNTER(run_count),         BYTES(user_written),
-    BYTES(wal_written),         BYTES(flush_written),       BYTES(compaction_read),
-    BYTES(compaction_written),  COUNTER(write_count),       COUNTER(group_count),
-    COUNTER(sync_count),        COUNTER(overloaded_count),  COUNTER(stall_count),
-    COUNTER(stall_ns),          COUNTER(purged_count),      COUNTER(get_count),
-    COUNTER(get_table_count),   COUNTER(filter_skip_count), COUNTER(filter_false_count),
-    COUNTER(cache_hit_count),   COUNTER(cache_miss_count),  COUNTER(cache_insert_count),
-    COUNTER(cache_evict_count), COUNTER(gap_count),         COUNTER(gap_jump_count),
-    COUNTER(would_block_count), COUNTER(job_failure_count),
+    BYTES(table_size),           BYTES(memtable_size),       BYTES(wal_size),
+    BYTES(compaction_debt),      BYTES(cache_size),          BYTES(table_memory_size),
+    COUNTER(table_count),        COUNTER(run_count),         BYTES(user_written),
+    BYTES(wal_written),          BYTES(flush_written),       BYTES(compaction_read),
+    BYTES(compaction_written),   COUNTER(write_count),       COUNTER(group_count),
+    COUNTER(sync_count),         COUNTER(overloaded_count),  COUNTER(stall_count),
+    COUNTER(stall_ns),           COUNTER(purged_count),      COUNTER(get_count),
+    COUNTER(get_table_count),    COUNTER(filter_skip_count), COUNTER(filter_false_count),
+    COUNTER(cache_hit_count),    COUNTER(cache_miss_count),  COUNTER(cache_insert_count),
+    COUNTER(cache_evict_count),  COUNTER(gap_count),         COUNTER(gap_jump_count),
+    COUNTER(would_block_count),  COUNTER(job_failure_count), COUNTER(table_open_count),
+    COUNTER(table_reopen_count),
 };
 
 static void ringkv_explain(struct engine *engine)
