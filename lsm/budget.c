@@ -39,6 +39,13 @@ uint64_t budget_used(const struct budget *budget, enum budget_kind kind)
     return atomic_load_explicit(&budget->used[kind], memory_order_relaxed);
 }
 
+bool budget_index_fits(const struct budget *budget, uint64_t size)
+{
+    uint64_t others = budget_used(budget, BUDGET_MEMTABLES) + budget_used(budget, BUDGET_LOG);
+    uint64_t left = others < budget->size ? budget->size - others : 0;
+    return budget_used(budget, BUDGET_TABLES) + size <= left / BUDGET_INDEX_SHARE;
+}
+
 uint64_t budget_cache_room(const struct budget *budget)
 {
     uint64_t others = budget_used(budget, BUDGET_MEMTABLES) + budget_used(budget, BUDGET_LOG) +

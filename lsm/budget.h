@@ -14,15 +14,17 @@
 #define LSM_BUDGET_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define BUDGET_CACHE_SHARE_MIN 16u /* The cache may always have one part in so many. */
+#define BUDGET_INDEX_SHARE 2u      /* Indexes kept whole take one part in so many, at most. */
 
 enum budget_kind {
     BUDGET_MEMTABLES, /* The active one a step ahead of what it takes. */
     BUDGET_LOG,       /* Buffers of groups not yet synced. */
-    BUDGET_TABLES,    /* Indexes and filters. */
-    BUDGET_CACHE,     /* Decoded blocks. */
+    BUDGET_TABLES,    /* Indexes, as far as they are no cached parts. */
+    BUDGET_CACHE,     /* Decoded blocks, filters, parts of indexes. */
     BUDGET_KIND_COUNT,
 };
 
@@ -37,6 +39,9 @@ void budget_give(struct budget *budget, enum budget_kind kind, uint64_t size);
 /* For users who know a sum and not its changes. */
 void budget_set(struct budget *budget, enum budget_kind kind, uint64_t size);
 uint64_t budget_used(const struct budget *budget, enum budget_kind kind);
+/* Whether a table whose index takes `size` bytes may keep it whole: indexes leave the cache its
+ * part of what memtables and the log leave to both. */
+bool budget_index_fits(const struct budget *budget, uint64_t size);
 /* Bytes the cache may hold now. */
 uint64_t budget_cache_room(const struct budget *budget);
 

@@ -38,6 +38,7 @@
 enum cache_weight {
     CACHE_BLOCK = 1,
     CACHE_FILTER = 4, /* Spares the reads of hundreds of blocks. */
+    CACHE_LEAF = 6,   /* No block of hundreds is found without it. */
 };
 
 /* 0: empty; odd: empty, and twice the time of the last miss; else: the address of the entry. */
@@ -66,6 +67,7 @@ struct cache {
     struct list_node ring;        /* The hand points at its first. */
     struct list_node evicted;     /* Unreachable, not yet handed to the epoch. */
     uint32_t evicted_count;
+    _Atomic uint64_t leaf_read_count; /* Parts of indexes that were read again. */
     _Atomic uint64_t insert_count;
     _Atomic uint64_t evict_count;
 };

@@ -287,6 +287,7 @@ void lsm_stats(struct lsm *lsm, struct lsm_stats *stats)
     stats->cache_evict_count = counter_value(&lsm->cache.evict_count);
     stats->cache_size = budget_used(&lsm->budget, BUDGET_CACHE);
     stats->table_memory_size = budget_used(&lsm->budget, BUDGET_TABLES);
+    stats->index_read_count = counter_value(&lsm->cache.leaf_read_count);
     stats->table_open_count = counter_value(&lsm->files.open_count);
     stats->table_reopen_count = counter_value(&lsm->files.reopened_count);
     stats->gap_count = atomic_load_explicit(&lsm->gaps.gap_count, memory_order_relaxed);

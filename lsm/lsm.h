@@ -356,7 +356,8 @@ struct lsm_stats {
     uint64_t cache_insert_count; /* Of those, how many were let in. */
     uint64_t cache_evict_count;
     uint64_t cache_size;         /* Bytes of cached blocks. */
-    uint64_t table_memory_size;  /* Bytes of indexes and filters. */
+    uint64_t table_memory_size;  /* Bytes of tables and their indexes, cached parts not included. */
+    uint64_t index_read_count;   /* Parts of indexes that were read again. */
     uint64_t table_open_count;   /* Table files that are open. */
     uint64_t table_reopen_count; /* Times one that was closed was opened again. */
     uint64_t would_block_count;

@@ -242,10 +242,12 @@ static enum status block_look(struct lsm *lsm, const struct table *table, uint32
     table_block_bounds(table, block_index, &lower, &upper);
     table_cursor_open(&cursor, fresh);
     status = cursor_seek(&cursor.base, lower, LSM_MAY_BLOCK);
-    while (status == STATUS_OK && cursor.block_index == block_index) {
+    uint32_t number =
+        cursor.block_index; /* Another one than ours if parts of the index are lost. */
+    while (status == STATUS_OK && cursor.block_index == number) {
         status = cursor_next(&cursor.base, LSM_MAY_BLOCK);
     }
-    bool here = cursor.block_index == block_index;
+    bool here = cursor.block_index == number;
     table_cursor_close(&cursor);
     table_close(fresh);
     return status == STATUS_CORRUPT && !here ? STATUS_OK : status;

@@ -101,14 +101,24 @@ static uint32_t prefixes_at_or_below(const uint64_t *prefixes, uint32_t count, u
 /* Things that begin at sorted fences: blocks, or filters, each a run of blocks. */
 struct table_starts {
     const uint64_t *prefixes;           /* Of their fences. */
-    const struct table_filter *filters; /* NULL: blocks from block_first on. */
-    uint32_t block_first;
+    const struct table_filter *filters; /* NULL: blocks, with these */
+    const struct table_fence *fences;   /* fences, */
+    const uint8_t *keys;                /* and the keys that they point to. */
     uint32_t count;
 };
 
+static struct slice start_key(const struct table_starts *starts, uint32_t index)
+{
+    if (starts->filters != NULL) {
+        return starts->filters[index].key;
+    }
+    const struct table_fence *fence = &starts->fences[index];
+    return slice_make(starts->keys + fence->key_offset, fence->key_size);
+}
+
 /* How many of them begin at or below `key`, which has this prefix. */
-static uint32_t starts_at_or_below(const struct table *table, const struct table_starts *starts,
-                                   struct slice key, uint64_t prefix)
+static uint32_t starts_at_or_below(const struct table_starts *starts, struct slice key,
+                                   uint64_t prefix)
 {
     const uint64_t *prefixes = starts->prefixes;
     uint32_t upper = prefixes_at_or_below(prefixes, starts->count, prefix);
@@ -124,9 +134,7 @@ static uint32_t starts_at_or_below(const struct table *table, const struct table
     }
     while (lower < upper) {
         uint32_t middle = lower + (upper - lower) / 2;
-        uint32_t block = starts->filters != NULL ? starts->filters[middle].block_first
-                                                 : starts->block_first + middle;
-        if (slice_compare(table_fence_key(table, block), key) <= 0) {
+        if (slice_compare(start_key(starts, middle), key) <= 0) {
             lower = middle + 1;
         } else {
             upper = middle;
@@ -140,21 +148,36 @@ static uint32_t starts_at_or_below(const struct table *table, const struct table
 static uint32_t block_search(const struct table *table, struct slice key, uint64_t prefix,
                              uint32_t first, uint32_t end)
 {
-    struct table_starts starts = {
-        .prefixes = table->fence_prefixes + first, .block_first = first, .count = end - first};
-    uint32_t count = starts_at_or_below(table, &starts, key, prefix);
+    struct table_starts starts = {.prefixes = table->fence_prefixes + first,
+                                  .fences = table->fences + first,
+                                  .keys = table->fence_keys.data,
+                                  .count = end - first};
+    uint32_t count = starts_at_or_below(&starts, key, prefix);
     return count == 0 ? first : first + count - 1;
+}
+
+uint32_t table_view_search(const struct table_view *view, struct slice key, uint64_t prefix)
+{
+    struct table_starts starts = {.prefixes = view->prefixes,
+                                  .fences = view->fences,
+                                  .keys = view->keys,
+                                  .count = view->block_count};
+    uint32_t count = starts_at_or_below(&starts, key, prefix);
+    return count == 0 ? view->block_first : view->block_first + count - 1;
+}
+
+int table_key_side(const struct table *table, struct slice key)
+{
+    size_t common = table->common_size < key.size ? table->common_size : key.size;
+    int order = common == 0 ? 0 : memcmp(key.data, table->properties.key_min.data, common);
+    return order == 0 && key.size < table->common_size ? -1 : order;
 }
 
 /* The block that alone may hold `key`; false if it is below all blocks. */
 bool table_fence_search(const struct table *table, struct slice key, uint32_t *block_index)
 {
     /* Keys outside the common prefix lie before or behind all that the fences tell apart. */
-    size_t common = table->common_size < key.size ? table->common_size : key.size;
-    int order = common == 0 ? 0 : memcmp(key.data, table->properties.key_min.data, common);
-    if (order == 0 && key.size < table->common_size) {
-        order = -1;
-    }
+    int order = table_key_side(table, key);
     if (order < 0) {
         return false;
     }
@@ -185,7 +208,7 @@ bool table_locate(const struct table *table, struct table_probe *probe)
     struct table_starts starts = {.prefixes = table->filter_prefixes,
                                   .filters = table->filters,
                                   .count = table->filter_count};
-    uint32_t parts = starts_at_or_below(table, &starts, probe->key, probe->prefix);
+    uint32_t parts = starts_at_or_below(&starts, probe->key, probe->prefix);
     probe->part = parts == 0 ? 0 : parts - 1;
     return true;
 }
@@ -254,6 +277,10 @@ void table_block_bounds(const struct table *table, uint32_t block_index, struct 
                         struct slice *upper)
 {
     ASSERT(block_index < table->block_count);
+    if (table->fences == NULL) {
+        table_leaf_bounds(table, block_index, lower, upper);
+        return;
+    }
     *lower = block_index == 0 ? table->properties.key_min : table_fence_key(table, block_index);
     *upper = block_index + 1 < table->block_count ? table_fence_key(table, block_index + 1)
                                                   : slice_make(NULL, 0);
@@ -302,31 +329,61 @@ static enum status sealed_get(const struct table *table, const struct table_prob
     return status == STATUS_OK ? cell_decode(bytes, cell) : status;
 }
 
-enum status table_get(const struct table *table, struct table_probe *probe, enum lsm_wait wait,
-                      struct buffer *scratch, struct cell *cell)
+/* The block that may hold a located key. *handle is set if its fence had to be looked at. */
+static enum status block_find(const struct table *table, struct table_probe *probe,
+                              enum lsm_wait wait, struct table_handle *handle)
 {
-    ASSERT(table != NULL);
-    ASSERT(scratch != NULL);
+    if (table->fences == NULL) {
+        return table_leaf_find(table, probe->key, probe->prefix, wait, &probe->block_index, handle);
+    }
     uint32_t first;
     uint32_t end;
     part_blocks(table, probe->part, &first, &end);
     ASSERT(first < end);
     probe->block_index = block_search(table, probe->key, probe->prefix, first, end);
-    enum status status = STATUS_OK;
+    return STATUS_OK;
+}
+
+enum status table_block_damaged(const struct table *table, uint32_t block_index, enum lsm_wait wait,
+                                const char *what)
+{
+    uint64_t offset = 0;
+    if (table->fences != NULL) {
+        offset = table_fence_handle(table, block_index).offset;
+    } else {
+        enum status status = table_leaf_keep(table, block_index, wait, &offset);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return table_damaged(table, offset, what);
+}
+
+enum status table_get(const struct table *table, struct table_probe *probe, enum lsm_wait wait,
+                      struct buffer *scratch, struct cell *cell)
+{
+    ASSERT(table != NULL);
+    ASSERT(scratch != NULL);
+    struct table_handle handle = {0};
+    enum status status = block_find(table, probe, wait, &handle);
+    if (status != STATUS_OK) {
+        return status;
+    }
     probe->cached = cached_get(table, probe, scratch, &status);
     if (probe->cached) {
         status = status == STATUS_OK ? cell_decode(buffer_slice(scratch), cell) : status;
     } else {
-        struct table_handle handle = table_fence_handle(table, probe->block_index);
+        if (table->fences != NULL) {
+            handle = table_fence_handle(table, probe->block_index);
+        }
         status = table_read_sealed(table, handle, wait, scratch);
         if (status != STATUS_OK) {
             return status;
         }
         status = sealed_get(table, probe, table_place(table, handle), scratch, cell);
     }
-    return status == STATUS_CORRUPT
-               ? table_damaged(table, table_fence_handle(table, probe->block_index).offset, "block")
-               : status;
+    return status == STATUS_CORRUPT ? table_block_damaged(table, probe->block_index, wait, "block")
+                                    : status;
 }
 
 enum status table_checksum_next(const struct table *table, uint64_t *offset, uint64_t *checksum)

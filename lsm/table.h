@@ -1,7 +1,8 @@
 /*
  * lsm/table.h -- an immutable sorted file of cells, one per key, and cursors over it.
  *
- * Index and filters live in memory from open to close; blocks are read when needed, never mapped.
+ * An index lives in memory from open to close, or, where memory is short, its parts come and go as
+ * filters and blocks do. All is read when needed, never mapped.
  * The layout is docs/formats/table.md.
  * Contract:
  *  (1) After open a table never changes; any number of threads may read it at once.
@@ -55,6 +56,7 @@ struct table_properties {
 
 struct table_fence;
 struct table_filter;
+struct table_leaf;
 
 struct table {
     uint64_t file_id;
@@ -67,11 +69,15 @@ struct table {
     struct env *env;
     struct table_file *file;
     atomic_uint_fast32_t references;
-    struct buffer bounds;       /* key_min, then key_max. */
-    uint32_t common_size;       /* Bytes that key_min and key_max, and so all keys, begin with. */
-    struct buffer fence_keys;   /* Separators, one after another. */
-    uint64_t *fence_prefixes;   /* 8 bytes of each after the common ones: searched first. */
-    struct table_fence *fences; /* One per block. */
+    struct buffer bounds;     /* key_min, then key_max. */
+    uint32_t common_size;     /* Bytes that key_min and key_max, and so all keys, begin with. */
+    struct buffer fence_keys; /* Separators, one after another. */
+    uint64_t *fence_prefixes; /* 8 bytes of each after the common ones: searched first. */
+    uint32_t fence_capacity;
+    struct table_fence *fences; /* One per block; NULL: see table_leaf.c, as are these three. */
+    struct table_leaf *leaves;  /* The parts of the index. */
+    uint32_t leaf_count;
+    struct buffer leaf_keys; /* The first separators of leaves and filters, once split. */
     uint32_t block_count;
     struct table_filter *filters; /* Each over a run of blocks, in order. */
     uint32_t filter_count;        /* 0: no filters. */
@@ -94,7 +100,8 @@ struct table {
 MUST_USE enum status table_open(struct env *env, const char *path, uint64_t file_id,
                                 const struct table_properties *expected, struct table **table);
 /* Blocks that gets and seeks read may stay in `cache`, and what the table keeps in memory counts in
- * its budget. Before the table is shared; once. Without memory for it the table goes uncached. */
+ * its budget; an index that does not fit there any more is split, so that its parts are cached too.
+ * Before the table is shared; once. Without memory for it the table goes uncached. */
 void table_use_cache(struct table *table, struct cache *cache);
 /* Its file may be closed while nobody reads it. Before the table is shared; once. Blocks. */
 void table_use_files(struct table *table, struct table_files *files);
@@ -151,6 +158,18 @@ MUST_USE enum status table_verify(const struct table *table);
 MUST_USE enum status table_checksum_next(const struct table *table, uint64_t *offset,
                                          uint64_t *checksum);
 
+/* The fences of some blocks in a row. */
+struct table_view {
+    const uint64_t *prefixes;
+    const struct table_fence *fences;
+    const uint8_t *keys;
+    uint32_t block_first;
+    uint32_t block_count;       /* 0: there is nothing in it. */
+    struct cache_entry *pinned; /* They lie in this entry of the cache, */
+    struct buffer own;          /* or here. */
+    bool passing;               /* Whoever looks comes by once: nothing goes into the cache. */
+};
+
 /* A cursor over one table; stands in a cached block, or one it read into a buffer of its own.
  * Private, but embedded by callers. `base` is the cursor to walk; key and cell borrow until the
  * next move. */
@@ -162,6 +181,7 @@ struct table_cursor {
     uint32_t streak;            /* Blocks it went through since the last seek. */
     struct buffer scratch;      /* The block as read, and decompressed. */
     struct cache_entry *pinned; /* Or the cached block it stands in. */
+    struct table_view view;     /* Of a table whose index is split. */
     struct block_cursor block;
 };
 

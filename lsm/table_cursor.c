@@ -37,6 +37,58 @@ static bool cursor_load_cached(struct table_cursor *cursor, struct slice *raw)
     return cursor->pinned != NULL;
 }
 
+/* Makes the view that of the leaf. A damaged one is met at its first block, wherever one came
+ * from: all that it names is lost at once. */
+static enum status cursor_look(struct table_cursor *cursor, uint32_t leaf_index, enum lsm_wait wait)
+{
+    const struct table *table = cursor->table;
+    uint32_t block_first = table->leaves[leaf_index].block_first;
+    if (table_view_holds(&cursor->view, block_first)) {
+        return STATUS_OK;
+    }
+    cursor->view.passing = cursor->streak >= CURSOR_STREAK_CACHED;
+    enum status status = table_view_open(table, leaf_index, wait, &cursor->view);
+    if (status == STATUS_CORRUPT) {
+        cursor->block_index = block_first;
+        cursor->loaded = false;
+    }
+    return status;
+}
+
+/* Where the block lies that the cursor wants. */
+static enum status cursor_handle(struct table_cursor *cursor, enum lsm_wait wait,
+                                 struct table_handle *handle)
+{
+    const struct table *table = cursor->table;
+    if (table->fences != NULL) {
+        *handle = table_fence_handle(table, cursor->block_index);
+        return STATUS_OK;
+    }
+    enum status status = cursor_look(cursor, table_leaf_of_block(table, cursor->block_index), wait);
+    if (status == STATUS_OK) {
+        *handle = table_view_handle(&cursor->view, cursor->block_index);
+    }
+    return status;
+}
+
+/* The block was found damaged, and that was logged: its bounds may be asked for from here on. */
+static enum status cursor_lost(struct table_cursor *cursor, enum lsm_wait wait)
+{
+    uint64_t offset;
+    enum status status = STATUS_OK;
+    if (cursor->table->fences == NULL) {
+        status = table_leaf_keep(cursor->table, cursor->block_index, wait, &offset);
+    }
+    return status == STATUS_OK ? STATUS_CORRUPT : status;
+}
+
+/* The content of the block is damaged. */
+static enum status cursor_damaged(struct table_cursor *cursor, enum lsm_wait wait)
+{
+    cursor->loaded = false;
+    return table_block_damaged(cursor->table, cursor->block_index, wait, "block content");
+}
+
 /* Makes the block the cursor wants the one in its scratch. */
 static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
 {
@@ -47,10 +99,14 @@ static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
     struct slice raw;
     enum status status = STATUS_OK;
     if (!cursor_load_cached(cursor, &raw)) {
-        struct table_handle handle = table_fence_handle(table, cursor->block_index);
-        status = table_read_block(table, handle, wait, &cursor->scratch, &raw);
+        struct table_handle handle;
+        status = cursor_handle(cursor, wait, &handle);
         if (status != STATUS_OK) {
             return status;
+        }
+        status = table_read_block(table, handle, wait, &cursor->scratch, &raw);
+        if (status != STATUS_OK) {
+            return status == STATUS_CORRUPT ? cursor_lost(cursor, wait) : status;
         }
         struct cache_slot *slot = table->cache != NULL ? &table->slots[cursor->block_index] : NULL;
         if (slot != NULL && cursor->streak < CURSOR_STREAK_CACHED &&
@@ -61,8 +117,7 @@ static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
     cursor->streak++;
     status = block_cursor_reset(&cursor->block, raw);
     if (status != STATUS_OK) {
-        return table_damaged(table, table_fence_handle(table, cursor->block_index).offset,
-                             "block content");
+        return cursor_damaged(cursor, wait);
     }
     cursor->loaded = true;
     return STATUS_OK;
@@ -77,7 +132,7 @@ static void cursor_aim(struct table_cursor *cursor, uint32_t block_index)
 }
 
 /* Hands out what the block cursor said. */
-static enum status cursor_show(struct table_cursor *cursor, enum status status)
+static enum status cursor_show(struct table_cursor *cursor, enum status status, enum lsm_wait wait)
 {
     if (status == STATUS_OK) {
         cursor->base.key = cursor->block.key;
@@ -85,10 +140,9 @@ static enum status cursor_show(struct table_cursor *cursor, enum status status)
         return STATUS_OK;
     }
     if (status == STATUS_CORRUPT) {
-        cursor->loaded = false;
-        return table_damaged(cursor->table,
-                             table_fence_handle(cursor->table, cursor->block_index).offset,
-                             "block content");
+        status = cursor_damaged(cursor, wait);
+        /* What was shown of it must not be shown again: rather are all blocks of its leaf lost. */
+        return status == STATUS_WOULD_BLOCK ? STATUS_CORRUPT : status;
     }
     return status;
 }
@@ -99,7 +153,7 @@ static enum status table_cursor_next(struct cursor *base, enum lsm_wait wait)
     if (cursor->loaded) {
         enum status status = block_cursor_next(&cursor->block);
         if (status != STATUS_NOT_FOUND) {
-            return cursor_show(cursor, status);
+            return cursor_show(cursor, status, wait);
         }
         if (cursor->block_index + 1 == cursor->table->block_count) {
             return STATUS_NOT_FOUND;
@@ -107,7 +161,8 @@ static enum status table_cursor_next(struct cursor *base, enum lsm_wait wait)
         cursor_aim(cursor, cursor->block_index + 1);
     }
     enum status status = cursor_load(cursor, wait);
-    return status == STATUS_OK ? cursor_show(cursor, block_cursor_first(&cursor->block)) : status;
+    return status == STATUS_OK ? cursor_show(cursor, block_cursor_first(&cursor->block), wait)
+                               : status;
 }
 
 static enum status table_cursor_previous(struct cursor *base, enum lsm_wait wait)
@@ -116,7 +171,7 @@ static enum status table_cursor_previous(struct cursor *base, enum lsm_wait wait
     if (cursor->loaded) {
         enum status status = block_cursor_previous(&cursor->block);
         if (status != STATUS_NOT_FOUND) {
-            return cursor_show(cursor, status);
+            return cursor_show(cursor, status, wait);
         }
         if (cursor->block_index == 0) {
             return STATUS_NOT_FOUND;
@@ -124,29 +179,68 @@ static enum status table_cursor_previous(struct cursor *base, enum lsm_wait wait
         cursor_aim(cursor, cursor->block_index - 1);
     }
     enum status status = cursor_load(cursor, wait);
-    return status == STATUS_OK ? cursor_show(cursor, block_cursor_last(&cursor->block)) : status;
+    return status == STATUS_OK ? cursor_show(cursor, block_cursor_last(&cursor->block), wait)
+                               : status;
+}
+
+/* The block that alone may hold `bound`; false if it is below all blocks. */
+static enum status cursor_search(struct table_cursor *cursor, struct slice bound,
+                                 enum lsm_wait wait, uint32_t *block_index, bool *inside)
+{
+    const struct table *table = cursor->table;
+    if (table->fences != NULL || bound.size == 0) {
+        *inside = bound.size > 0 && table_fence_search(table, bound, block_index);
+        return STATUS_OK;
+    }
+    int side = table_key_side(table, bound);
+    *inside = side > 0 || (side == 0 && slice_compare(table->leaves[0].key, bound) <= 0);
+    if (!*inside || side > 0) {
+        *block_index = *inside ? table->block_count - 1 : 0;
+        return STATUS_OK;
+    }
+    enum status status = cursor_look(cursor, table_leaf_of_key(table, bound), wait);
+    if (status == STATUS_OK) {
+        *block_index = table_view_search(&cursor->view, bound, table_key_prefix(table, bound));
+    }
+    return status;
+}
+
+/* Whether the bound, for which the block was found, is its separator. */
+static bool cursor_begins_at(const struct table_cursor *cursor, uint32_t block_index,
+                             struct slice bound)
+{
+    const struct table *table = cursor->table;
+    if (table->fences != NULL) {
+        return slice_equal(table_fence_key(table, block_index), bound);
+    }
+    return table_view_holds(&cursor->view, block_index) &&
+           slice_equal(table_view_key(&cursor->view, block_index), bound);
 }
 
 static enum status table_cursor_seek(struct cursor *base, struct slice bound, enum lsm_wait wait)
 {
     struct table_cursor *cursor = cursor_of(base);
     uint32_t block_index = 0;
-    bool inside = bound.size > 0 && table_fence_search(cursor->table, bound, &block_index);
-    cursor_aim(cursor, block_index);
+    bool inside = false;
     cursor->streak = 0;
-    enum status status = cursor_load(cursor, wait);
+    enum status status = cursor_search(cursor, bound, wait, &block_index, &inside);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    cursor_aim(cursor, block_index);
+    status = cursor_load(cursor, wait);
     if (status != STATUS_OK) {
         return status;
     }
     if (!inside) {
-        return cursor_show(cursor, block_cursor_first(&cursor->block));
+        return cursor_show(cursor, block_cursor_first(&cursor->block), wait);
     }
     status = block_cursor_seek(&cursor->block, bound);
     if (status == STATUS_NOT_FOUND) {
         /* All of the block is below the bound: it stands at its end, and steps on. */
         return table_cursor_next(base, wait);
     }
-    return cursor_show(cursor, status);
+    return cursor_show(cursor, status, wait);
 }
 
 static enum status table_cursor_seek_before(struct cursor *base, struct slice bound,
@@ -154,18 +248,23 @@ static enum status table_cursor_seek_before(struct cursor *base, struct slice bo
 {
     struct table_cursor *cursor = cursor_of(base);
     uint32_t block_index = cursor->table->block_count - 1;
-    if (bound.size > 0 && !table_fence_search(cursor->table, bound, &block_index)) {
-        return STATUS_NOT_FOUND;
+    bool inside = true;
+    cursor->streak = 0;
+    enum status status = STATUS_OK;
+    if (bound.size > 0) {
+        status = cursor_search(cursor, bound, wait, &block_index, &inside);
     }
-    if (bound.size > 0 && slice_equal(table_fence_key(cursor->table, block_index), bound)) {
+    if (status != STATUS_OK || !inside) {
+        return status != STATUS_OK ? status : STATUS_NOT_FOUND;
+    }
+    if (bound.size > 0 && cursor_begins_at(cursor, block_index, bound)) {
         if (block_index == 0) {
             return STATUS_NOT_FOUND;
         }
         block_index--; /* No key of a block is below its separator. */
     }
     cursor_aim(cursor, block_index);
-    cursor->streak = 0;
-    enum status status = cursor_load(cursor, wait);
+    status = cursor_load(cursor, wait);
     if (status != STATUS_OK) {
         return status;
     }
@@ -175,7 +274,7 @@ static enum status table_cursor_seek_before(struct cursor *base, struct slice bo
          * stands on its first entry, and steps back. */
         return table_cursor_previous(base, wait);
     }
-    return cursor_show(cursor, status);
+    return cursor_show(cursor, status, wait);
 }
 
 static const struct cursor_ops table_cursor_ops = {
@@ -196,6 +295,7 @@ void table_cursor_open(struct table_cursor *cursor, const struct table *table)
 void table_cursor_close(struct table_cursor *cursor)
 {
     cursor_unpin(cursor);
+    table_view_close(&cursor->view);
     buffer_deinit(&cursor->scratch);
     block_cursor_deinit(&cursor->block);
     *cursor = (struct table_cursor){0};

@@ -25,7 +25,7 @@ struct table_loader {
     struct block_cursor root;
     struct block_cursor part;
     struct buffer part_scratch;
-    uint32_t fence_capacity;
+    uint32_t leaf_capacity;
     uint64_t blocks_end; /* End of the last block or filter known so far. */
     uint64_t tiled_size; /* Bytes of data blocks and filters. */
     bool has_hole;       /* See (3). */
@@ -117,11 +117,11 @@ static enum status fence_append(struct table_loader *loader, struct slice key,
                                 struct table_handle handle)
 {
     struct table *table = loader->table;
-    if (table->block_count == loader->fence_capacity) {
-        if (loader->fence_capacity >= TABLE_BLOCK_COUNT_MAX) {
+    if (table->block_count == table->fence_capacity) {
+        if (table->fence_capacity >= TABLE_BLOCK_COUNT_MAX) {
             return table_damaged(table, handle.offset, "too many blocks");
         }
-        uint32_t capacity = loader->fence_capacity == 0 ? 64 : loader->fence_capacity * 2;
+        uint32_t capacity = table->fence_capacity == 0 ? 64 : table->fence_capacity * 2;
         void *fences = memory_resize(table->fences, capacity * sizeof(struct table_fence));
         if (fences == NULL) {
             return STATUS_NO_MEMORY;
@@ -132,7 +132,7 @@ static enum status fence_append(struct table_loader *loader, struct slice key,
             return STATUS_NO_MEMORY;
         }
         table->fence_prefixes = prefixes;
-        loader->fence_capacity = capacity;
+        table->fence_capacity = capacity;
     }
     uint32_t index = table->block_count;
     if (index > 0 && (slice_compare(table_fence_key(table, index - 1), key) >= 0 ||
@@ -214,6 +214,49 @@ static enum status part_load(struct table_loader *loader, struct slice key,
     return fence_append(loader, key, (struct table_handle){.offset = blocks_end});
 }
 
+/* Where an index part lies, before its blocks are known. */
+static enum status leaf_append(struct table_loader *loader, struct table_handle part)
+{
+    struct table *table = loader->table;
+    if (table->leaf_count == loader->leaf_capacity) {
+        uint32_t capacity = loader->leaf_capacity == 0 ? 4 : loader->leaf_capacity * 2;
+        void *leaves = memory_resize(table->leaves, capacity * sizeof(struct table_leaf));
+        if (leaves == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        table->leaves = leaves;
+        loader->leaf_capacity = capacity;
+    }
+    struct table_leaf *leaf = &table->leaves[table->leaf_count++];
+    memset(leaf, 0, sizeof(*leaf));
+    leaf->handle = part;
+    leaf->block_first = table->block_count;
+    return STATUS_OK;
+}
+
+/* Gives back what growing took too much. What cannot be made smaller stays. */
+static void index_trim(struct table_loader *loader)
+{
+    struct table *table = loader->table;
+    void *fences = memory_resize(table->fences, table->block_count * sizeof(struct table_fence));
+    void *prefixes = memory_resize(table->fence_prefixes, table->block_count * sizeof(uint64_t));
+    void *leaves = memory_resize(table->leaves, table->leaf_count * sizeof(struct table_leaf));
+    void *keys = memory_resize(table->fence_keys.data, table->fence_keys.size);
+    table->fences = fences != NULL ? fences : table->fences;
+    table->fence_prefixes = prefixes != NULL ? prefixes : table->fence_prefixes;
+    table->leaves = leaves != NULL ? leaves : table->leaves;
+    if (fences != NULL && prefixes != NULL) {
+        table->fence_capacity = table->block_count;
+    }
+    if (leaves != NULL) {
+        loader->leaf_capacity = table->leaf_count;
+    }
+    if (keys != NULL) {
+        table->fence_keys.data = keys;
+        table->fence_keys.capacity = table->fence_keys.size;
+    }
+}
+
 static enum status index_load(struct table_loader *loader)
 {
     struct table *table = loader->table;
@@ -236,7 +279,10 @@ static enum status index_load(struct table_loader *loader)
             break;
         }
         end = part.offset + part.size;
-        status = part_load(loader, loader->root.key, part);
+        status = leaf_append(loader, part);
+        if (status == STATUS_OK) {
+            status = part_load(loader, loader->root.key, part);
+        }
         if (status != STATUS_OK) {
             return status;
         }
@@ -249,6 +295,7 @@ static enum status index_load(struct table_loader *loader)
         slice_compare(table_fence_key(table, 0), table->properties.key_min) > 0) {
         return table_damaged(table, root_offset, "index root");
     }
+    index_trim(loader);
     return STATUS_OK;
 }
 
@@ -343,7 +390,9 @@ static enum status directory_load(struct table_loader *loader)
         return STATUS_NO_MEMORY;
     }
     for (uint32_t i = 0; i < filter_count; i++) {
-        table->filter_prefixes[i] = table->fence_prefixes[table->filters[i].block_first];
+        struct table_filter *filter = &table->filters[i];
+        table->filter_prefixes[i] = table->fence_prefixes[filter->block_first];
+        filter->key = table_fence_key(table, filter->block_first);
     }
     return STATUS_OK;
 }
@@ -390,7 +439,8 @@ static enum status table_load(struct table *table, const char *path,
     table->memory_size +=
         sizeof(*table) + table_file_memory(table->file) + table->bounds.capacity +
         table->fence_keys.capacity +
-        (uint64_t)loader.fence_capacity * (sizeof(struct table_fence) + sizeof(uint64_t)) +
+        (uint64_t)table->fence_capacity * (sizeof(struct table_fence) + sizeof(uint64_t)) +
+        (uint64_t)loader.leaf_capacity * sizeof(struct table_leaf) +
         (uint64_t)table->filter_count * (sizeof(struct table_filter) + sizeof(uint64_t));
     buffer_deinit(&loader.scratch);
     buffer_deinit(&loader.part_scratch);
@@ -450,6 +500,9 @@ void table_use_cache(struct table *table, struct cache *cache)
     table->memory_size += (uint64_t)table->block_count * sizeof(*table->slots);
     table->cache = cache;
     filters_hand_over(table);
+    if (table->damage_count == 0 && !budget_index_fits(cache->budget, table->memory_size)) {
+        table_leaves_split(table);
+    }
     budget_take(cache->budget, BUDGET_TABLES, table->memory_size);
 }
 
@@ -475,6 +528,7 @@ void table_close(struct table *table)
     for (uint32_t i = 0; i < table->filter_count; i++) {
         memory_free(table->filters[i].memory);
     }
+    table_leaves_free(table);
     memory_free(table->filters);
     memory_free(table->filter_prefixes);
     memory_free(table->fences);

@@ -28,11 +28,26 @@ struct table_filter {
     uint32_t size;   /* Of the sealed filter. */
     uint32_t line_count;
     uint32_t block_first; /* Index of the first block it covers. */
+    struct slice key;     /* Its separator; borrows from the table. */
     _Atomic bool damaged; /* Found so when it was read; logged then. */
+};
+
+/* One part of the index, as the file has it. */
+struct table_leaf {
+    struct cache_slot slot;  /* Of its fences, once the index is split. */
+    _Atomic(uint8_t *) kept; /* Its fences for good: there is damage among its blocks. Owned. */
+    struct table_handle handle;
+    uint32_t block_first;
+    _Atomic bool damaged; /* So it was when it was read last. */
+    struct slice key;     /* Its first separator; set when the index is split. */
 };
 
 /* Logs it; STATUS_CORRUPT. */
 enum status table_damaged(const struct table *table, uint64_t offset, const char *what);
+/* Logs that a block is damaged, with where it lies; STATUS_CORRUPT. Its bounds can be asked for
+ * from here on. Something else if that cannot be brought about. */
+MUST_USE enum status table_block_damaged(const struct table *table, uint32_t block_index,
+                                         enum lsm_wait wait, const char *what);
 /* Exactly `size` bytes; a file that ends before is damaged. */
 MUST_USE enum status table_read(const struct table *table, uint64_t offset, uint32_t size,
                                 enum lsm_wait wait, void *to);
@@ -40,8 +55,55 @@ MUST_USE enum status table_read(const struct table *table, uint64_t offset, uint
 MUST_USE enum status table_read_block(const struct table *table, struct table_handle handle,
                                       enum lsm_wait wait, struct buffer *scratch,
                                       struct slice *raw);
-/* The block that alone may hold `key`; false if it is below all blocks. */
+/* The block that alone may hold `key`; false if it is below all blocks. Of an index that is whole.
+ */
 bool table_fence_search(const struct table *table, struct slice key, uint32_t *block_index);
+/* Below 0 if a key lies before all that begin as the table's keys do, above 0 if behind them. */
+int table_key_side(const struct table *table, struct slice key);
+/* The last block of the view that begins at or below the key, which has this prefix; its first if
+ * none does. */
+uint32_t table_view_search(const struct table_view *view, struct slice key, uint64_t prefix);
+
+/* table_leaf.c: of an index that is split; of one that is whole only the first two. */
+void table_leaves_split(struct table *table);
+void table_leaves_free(struct table *table);
+/* The leaf that names this block; the one that names the block a key would lie in. */
+uint32_t table_leaf_of_block(const struct table *table, uint32_t block_index);
+uint32_t table_leaf_of_key(const struct table *table, struct slice key);
+/* Makes the view that of a leaf. STATUS_CORRUPT: logged; all its blocks are lost. It is empty if
+ * this fails. STATUS_WOULD_BLOCK, STATUS_IO, STATUS_NO_MEMORY */
+MUST_USE enum status table_view_open(const struct table *table, uint32_t leaf_index,
+                                     enum lsm_wait wait, struct table_view *view);
+void table_view_close(struct table_view *view);
+/* Where the block lies that may hold the key. On STATUS_CORRUPT *block_index is the first one of
+ * those lost. */
+MUST_USE enum status table_leaf_find(const struct table *table, struct slice key, uint64_t prefix,
+                                     enum lsm_wait wait, uint32_t *block_index,
+                                     struct table_handle *handle);
+/* Before anybody is told that this block is damaged: what table_leaf_bounds() needs stays in memory
+ * from here on. Says where the block lies. STATUS_CORRUPT: its leaf is damaged too; logged. */
+MUST_USE enum status table_leaf_keep(const struct table *table, uint32_t block_index,
+                                     enum lsm_wait wait, uint64_t *offset);
+void table_leaf_bounds(const struct table *table, uint32_t block_index, struct slice *lower,
+                       struct slice *upper);
+
+static inline bool table_view_holds(const struct table_view *view, uint32_t block_index)
+{
+    return block_index - view->block_first < view->block_count;
+}
+
+static inline struct slice table_view_key(const struct table_view *view, uint32_t block_index)
+{
+    const struct table_fence *fence = &view->fences[block_index - view->block_first];
+    return slice_make(view->keys + fence->key_offset, fence->key_size);
+}
+
+static inline struct table_handle table_view_handle(const struct table_view *view,
+                                                    uint32_t block_index)
+{
+    const struct table_fence *fence = &view->fences[block_index - view->block_first];
+    return (struct table_handle){.offset = fence->offset, .size = fence->size};
+}
 
 static inline struct slice table_fence_key(const struct table *table, uint32_t index)
 {

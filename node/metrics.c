@@ -138,6 +138,8 @@ static void engine_metrics(const struct node *node, struct buffer *to)
     counter(to, "engine_cache_inserts_total", "Blocks let into the cache.",
             stats.cache_insert_count);
     counter(to, "engine_cache_evictions_total", "Blocks evicted from it.", stats.cache_evict_count);
+    counter(to, "engine_index_reads_total", "Parts of indexes that were read again.",
+            stats.index_read_count);
     gauge(to, "engine_table_files_open", "Table files that are open.", stats.table_open_count);
     counter(to, "engine_table_files_reopened_total", "Times a closed one was opened again.",
             stats.table_reopen_count);

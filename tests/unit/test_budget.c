@@ -32,3 +32,19 @@ Test(budget, the_cache_keeps_a_least_share)
     budget_set(&budget, BUDGET_MEMTABLES, 16000);
     cr_assert_eq(budget_cache_room(&budget), 100);
 }
+
+Test(budget, indexes_are_whole_while_they_leave_the_cache_its_part)
+{
+    struct budget budget;
+    budget_init(&budget, 1600);
+    cr_assert(budget_index_fits(&budget, 800));
+    cr_assert_not(budget_index_fits(&budget, 801));
+    budget_set(&budget, BUDGET_MEMTABLES, 500);
+    budget_set(&budget, BUDGET_LOG, 100);
+    budget_take(&budget, BUDGET_TABLES, 300);
+    budget_take(&budget, BUDGET_CACHE, 600);
+    cr_assert(budget_index_fits(&budget, 200), "what is cached gives way");
+    cr_assert_not(budget_index_fits(&budget, 201));
+    budget_set(&budget, BUDGET_MEMTABLES, 5000);
+    cr_assert_not(budget_index_fits(&budget, 0));
+}
