@@ -44,6 +44,12 @@ static inline void list_append(struct list_node *head, struct list_node *node)
     list_insert_before(head, node);
 }
 
+/* Of what is kept to be used again the last is taken first: it may still be in the cache. */
+static inline void list_prepend(struct list_node *head, struct list_node *node)
+{
+    list_insert_before(head->next, node);
+}
+
 /* Leaves the node linked to itself, so that removing twice is harmless. */
 static inline void list_remove(struct list_node *node)
 {

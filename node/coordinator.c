@@ -14,6 +14,7 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 #define SPARE_COUNT_MAX 1024
+#define SPARE_CALL_COUNT_MAX 256
 #define SPARE_BUFFER_SIZE_MAX (16u << 10) /* Larger buffers are not kept. */
 #define OPERATION_OVERHEAD 256            /* Charged per operation, beside its bytes. */
 
@@ -67,6 +68,32 @@ static void slot_answered(struct peer_request *request, enum status status,
     operation_touch(operation);
 }
 
+static struct local_call *call_take(struct coordinator *coordinator)
+{
+    if (!list_empty(&coordinator->spare_calls)) {
+        coordinator->spare_call_count--;
+        return container_of(list_take_first(&coordinator->spare_calls), struct local_call, node);
+    }
+    return memory_allocate_zeroed(1, sizeof(struct local_call));
+}
+
+static void call_free(struct local_call *call)
+{
+    replica_operation_deinit(&call->operation);
+    memory_free(call);
+}
+
+static void call_keep(struct coordinator *coordinator, struct local_call *call)
+{
+    if (coordinator->spare_call_count >= SPARE_CALL_COUNT_MAX || coordinator->stopping) {
+        call_free(call);
+        return;
+    }
+    replica_operation_reset(&call->operation);
+    list_prepend(&coordinator->spare_calls, &call->node);
+    coordinator->spare_call_count++;
+}
+
 static void local_done(struct replica_operation *done, enum status status)
 {
     struct local_call *call = done->context;
@@ -79,8 +106,7 @@ static void local_done(struct replica_operation *done, enum status status)
         }
         slot_settle(slot, status);
     }
-    replica_operation_deinit(done);
-    memory_free(call);
+    call_keep(call->coordinator, call);
     if (slot != NULL) {
         operation_touch(slot->operation);
     }
@@ -97,7 +123,7 @@ static void slot_ask_local(struct slot *slot,
                                        &coordinator->options.topology->stamp);
     struct local_call *call = NULL;
     if (status == STATUS_OK) {
-        call = memory_allocate_zeroed(1, sizeof(*call));
+        call = call_take(coordinator);
         status = call == NULL ? STATUS_OVERLOADED : STATUS_OK;
     }
     if (status != STATUS_OK) {
@@ -236,7 +262,7 @@ static void operation_keep(struct operation *operation)
     buffer_trim(&operation->engine_key);
     buffer_trim(&operation->value);
     buffer_trim(&operation->payload);
-    list_append(&coordinator->spare, &operation->node);
+    list_prepend(&coordinator->spare, &operation->node);
     coordinator->spare_count++;
 }
 
@@ -430,8 +456,19 @@ enum status coordinator_open(struct env *env, const struct coordinator_options *
     coordinator->options = *options;
     list_init(&coordinator->operations);
     list_init(&coordinator->spare);
+    list_init(&coordinator->spare_calls);
     *out = coordinator;
     return STATUS_OK;
+}
+
+void coordinator_hold(struct coordinator *coordinator)
+{
+    replica_hold(coordinator->options.replica);
+}
+
+void coordinator_release(struct coordinator *coordinator)
+{
+    replica_release(coordinator->options.replica);
 }
 
 void coordinator_stop(struct coordinator *coordinator)
@@ -457,6 +494,10 @@ void coordinator_close(struct coordinator *coordinator)
     ASSERT(list_empty(&coordinator->operations));
     while (!list_empty(&coordinator->spare)) {
         operation_free(container_of(list_take_first(&coordinator->spare), struct operation, node));
+    }
+    while (!list_empty(&coordinator->spare_calls)) {
+        call_free(
+            container_of(list_take_first(&coordinator->spare_calls), struct local_call, node));
     }
     memory_free(coordinator);
 }

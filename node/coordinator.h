@@ -128,6 +128,10 @@ void coordinator_stop(struct coordinator *coordinator);
 bool coordinator_stopped(const struct coordinator *coordinator);
 void coordinator_close(struct coordinator *coordinator);
 
+/* Around several operations that begin in one turn of the loop: see replica_hold(). */
+void coordinator_hold(struct coordinator *coordinator);
+void coordinator_release(struct coordinator *coordinator);
+
 /* Always take the operation: even a refusal comes through done. */
 void coordinator_read(struct coordinator *coordinator, struct coordinator_read *read);
 void coordinator_write(struct coordinator *coordinator, struct coordinator_write *write);

@@ -24,6 +24,8 @@ struct coordinator {
     struct list_node operations; /* Every one under way, oldest first. */
     struct list_node spare;      /* Kept for reuse. */
     uint32_t spare_count;
+    struct list_node spare_calls; /* local_call.node */
+    uint32_t spare_call_count;
     uint32_t local_count; /* Calls to our own replica under way. */
     bool stopping;
 };
@@ -38,8 +40,9 @@ enum slot_state {
 
 struct operation;
 
-/* One call of this node to its own replica; freed when done, wanted or not. */
+/* One call of this node to its own replica; over when done, wanted or not. */
 struct local_call {
+    struct list_node node; /* Once over: kept for reuse. */
     struct replica_operation operation;
     struct coordinator *coordinator;
     struct slot *slot; /* NULL: given up. */

@@ -5,6 +5,8 @@
 #include "base/memory.h"
 #include "base/token.h"
 
+#define KEPT_BUFFER_SIZE_MAX (16u << 10)
+
 enum status replica_init(struct replica *replica)
 {
     replica->range_time_max = NULL;
@@ -82,6 +84,24 @@ void replica_operation_deinit(struct replica_operation *operation)
     buffer_deinit(&operation->payload);
 }
 
+static void buffer_reset(struct buffer *buffer)
+{
+    buffer_clear(buffer);
+    if (buffer->capacity > KEPT_BUFFER_SIZE_MAX || buffer->failed) {
+        buffer_deinit(buffer);
+    }
+}
+
+void replica_operation_reset(struct replica_operation *operation)
+{
+    buffer_reset(&operation->scratch);
+    buffer_reset(&operation->engine_key);
+    buffer_deinit(&operation->payload);
+    operation->found = false;
+    operation->standing = (struct version){0};
+    operation->look = false;
+}
+
 static enum status engine_key_keep(struct replica_operation *operation, struct slice engine_key)
 {
     buffer_clear(&operation->engine_key);
@@ -98,10 +118,22 @@ static void get_run(struct env_job *job)
                                 LSM_MAY_BLOCK, &operation->scratch, &operation->cell);
 }
 
+static void read_job_done(struct env_job *job, enum status status);
+
 static void read_finish(struct replica_operation *operation, enum status status)
 {
     operation->found = status == STATUS_OK;
     operation->done(operation, status == STATUS_NOT_FOUND ? STATUS_OK : status);
+}
+
+static void read_take(struct replica_operation *operation, enum status status)
+{
+    if (status == STATUS_WOULD_BLOCK) {
+        operation->job = (struct env_job){.run = get_run, .done = read_job_done};
+        env_submit(operation->replica->env, ENV_LANE_POOL, &operation->job);
+        return;
+    }
+    read_finish(operation, status);
 }
 
 static void read_job_done(struct env_job *job, enum status status)
@@ -110,22 +142,66 @@ static void read_job_done(struct env_job *job, enum status status)
     read_finish(operation, status == STATUS_OK ? operation->result : status);
 }
 
+static void held_ask(struct replica *replica)
+{
+    struct replica_operation *operations[REPLICA_HELD_COUNT_MAX];
+    struct lsm_get_many_item items[REPLICA_HELD_COUNT_MAX];
+    uint32_t count = replica->held_count;
+    ASSERT(!replica->asking);
+    for (uint32_t index = 0; index < count; index++) {
+        operations[index] = replica->held[index];
+        items[index].key = buffer_slice(&operations[index]->engine_key);
+        items[index].scratch = operations[index]->scratch; /* Lent. */
+    }
+    lsm_get_many(replica->lsm, items, count, LSM_NOWAIT);
+    replica->held_count = 0;
+    replica->asking = true;
+    for (uint32_t index = 0; index < count; index++) {
+        operations[index]->scratch = items[index].scratch;
+        operations[index]->cell = items[index].cell;
+    }
+    for (uint32_t index = 0; index < count; index++) {
+        read_take(operations[index], items[index].status);
+    }
+    replica->asking = false;
+}
+
 void replica_read(struct replica *replica, struct slice engine_key,
                   struct replica_operation *operation)
 {
     operation->replica = replica;
     replica->counters->replica_reads++;
+    bool held = replica->hold_depth > 0 && replica->held_count < REPLICA_HELD_COUNT_MAX;
+    if (held && engine_key_keep(operation, engine_key) == STATUS_OK) {
+        replica->held[replica->held_count++] = operation;
+        /* Not from within an answer: what it asks may ask more, without an end in sight. */
+        if (replica->held_count == REPLICA_HELD_COUNT_MAX && !replica->asking) {
+            held_ask(replica);
+        }
+        return;
+    }
     enum status status =
         lsm_get(replica->lsm, engine_key, LSM_NOWAIT, &operation->scratch, &operation->cell);
-    if (status == STATUS_WOULD_BLOCK) {
-        status = engine_key_keep(operation, engine_key);
-        if (status == STATUS_OK) {
-            operation->job = (struct env_job){.run = get_run, .done = read_job_done};
-            env_submit(replica->env, ENV_LANE_POOL, &operation->job);
-            return;
+    if (status == STATUS_WOULD_BLOCK && engine_key_keep(operation, engine_key) != STATUS_OK) {
+        status = STATUS_NO_MEMORY;
+    }
+    read_take(operation, status);
+}
+
+void replica_hold(struct replica *replica)
+{
+    replica->hold_depth++;
+}
+
+void replica_release(struct replica *replica)
+{
+    ASSERT(replica->hold_depth > 0);
+    if (replica->hold_depth == 1 && !replica->asking) {
+        while (replica->held_count > 0) {
+            held_ask(replica);
         }
     }
-    read_finish(operation, status);
+    replica->hold_depth--;
 }
 
 /* ------------------------------------------------------------------ write */

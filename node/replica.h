@@ -32,6 +32,11 @@
 /* Bytes of entries in one page, but for those of one token, which stay together. */
 #define REPLICA_SCAN_PAGE_SIZE_MAX (1u << 20)
 
+/* Reads held at most, and asked together. */
+#define REPLICA_HELD_COUNT_MAX 32u
+
+struct replica_operation;
+
 struct replica {
     struct env *env;
     struct lsm *lsm;
@@ -41,6 +46,10 @@ struct replica {
     struct node_counters *counters;
     uint64_t *range_time_max; /* Per range: at or above every version time accepted. */
     uint32_t range_count;     /* Of range_time_max. */
+    uint32_t hold_depth;      /* Of holds not yet released. */
+    bool asking;              /* Held reads are being answered. */
+    uint32_t held_count;
+    struct replica_operation *held[REPLICA_HELD_COUNT_MAX];
 };
 
 /* One operation on this replica; the replica's from begin to done, which may come inside begin. */
@@ -74,6 +83,16 @@ MUST_USE enum status replica_check(const struct replica *replica, uint32_t first
                                    uint32_t last_range, const struct topology_stamp *stamp);
 
 void replica_operation_deinit(struct replica_operation *operation);
+/* As new, but for memory that it is worth to keep. */
+void replica_operation_reset(struct replica_operation *operation);
+
+/*
+ * From a hold to its release reads are gathered and then asked together, which costs less than one
+ * by one: while one waits for memory, others go on. Their done comes in the release, or before. May
+ * be nested; must be released before the loop's turn ends.
+ */
+void replica_hold(struct replica *replica);
+void replica_release(struct replica *replica);
 
 /* Each answers through done. Slices of the request need to live only until the call returns. */
 void replica_read(struct replica *replica, struct slice engine_key,

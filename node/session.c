@@ -59,7 +59,7 @@ static void request_keep(struct request *request)
         return;
     }
     server->spare_count++;
-    list_append(&server->spare, &request->node);
+    list_prepend(&server->spare, &request->node);
 }
 
 static bool arguments_copy(struct request *request, const struct slice *arguments,
@@ -463,15 +463,28 @@ static void input_trim(struct session *session)
     session->in_offset = 0;
 }
 
+/* What the commands read is read together. */
+static bool feed_held(struct session *session)
+{
+    struct coordinator *coordinator = node_coordinator(session->server->node);
+    if (coordinator == NULL) {
+        return feed_some(session);
+    }
+    coordinator_hold(coordinator);
+    bool stuck = feed_some(session);
+    coordinator_release(coordinator);
+    return stuck;
+}
+
 static void session_feed(struct session *session)
 {
     struct env *env = session->server->env;
     session->feeding = true;
-    bool stuck = feed_some(session);
+    bool stuck = feed_held(session);
     /* What was answered within may have made room for more. */
     session_flush(session);
     while (stuck && !session->choked && list_empty(&session->requests)) {
-        stuck = feed_some(session);
+        stuck = feed_held(session);
         session_flush(session);
     }
     session->feeding = false;

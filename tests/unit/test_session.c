@@ -1,6 +1,7 @@
 /* tests/unit/test_session.c -- client connections to whole nodes: order, bounds, partial failures.
  */
 #include "base/token.h"
+#include "lsm/lsm.h"
 #include "tests/unit/node_fixture.h"
 
 #define SEED 4242
@@ -200,5 +201,45 @@ Test(session, a_log_slower_than_the_margin_of_the_clock_takes_writes)
     request("SET a 2");
     fixture_expect("+OK\r\n");
     *faults = (struct disk_faults){0};
+    fixture_stop();
+}
+
+#define PIPE_KEY_COUNT 200u
+#define PIPE_VALUE_SIZE 20000u
+
+/* More than are held at a time; some are in memory, some are not and come from a job. */
+Test(session, a_pipeline_of_reads_is_answered_in_order_wherever_they_are)
+{
+    static char text[4u << 20];
+    fixture_defaults();
+    fixture_start(SEED, 1);
+    fixture_connect(1);
+    for (uint32_t number = 0; number < PIPE_KEY_COUNT; number++) {
+        (void)snprintf(text, sizeof(text), "SET pipe-%u %0*u", number, (int)PIPE_VALUE_SIZE,
+                       number);
+        request(text);
+        fixture_expect("+OK\r\n");
+    }
+    struct lsm_stats stats;
+    node_lsm_stats(fixture.nodes[0].node, &stats);
+    cr_assert_gt(stats.table_count, 0u);
+    struct disk_faults *faults = disk_sim_faults(world_node_disk(fixture.nodes[0].host));
+    faults->would_block_ppm = 500000;
+    size_t size = 0;
+    for (uint32_t number = 0; number < PIPE_KEY_COUNT; number += 2) {
+        size += (size_t)snprintf(text + size, sizeof(text) - size, "GET pipe-%u\r\nGET no-%u\r\n",
+                                 number, number);
+    }
+    fixture_send(slice_make(text, size));
+    size = 0;
+    for (uint32_t number = 0; number < PIPE_KEY_COUNT; number += 2) {
+        size += (size_t)snprintf(text + size, sizeof(text) - size, "$%u\r\n%0*u\r\n$-1\r\n",
+                                 PIPE_VALUE_SIZE, (int)PIPE_VALUE_SIZE, number);
+    }
+    fixture_expect(text);
+    uint64_t blocked = stats.would_block_count;
+    node_lsm_stats(fixture.nodes[0].node, &stats);
+    cr_assert_gt(stats.would_block_count, blocked);
+    cr_assert_lt(stats.would_block_count - blocked, (uint64_t)PIPE_KEY_COUNT);
     fixture_stop();
 }
