@@ -334,34 +334,6 @@ static void slot_init(struct operation *operation, uint32_t node)
     *slot = (struct slot){.operation = operation, .node = node, .state = SLOT_OPEN};
 }
 
-void operation_slots(struct operation *operation, const struct ring_replicas *replicas)
-{
-    struct coordinator *coordinator = operation->coordinator;
-    uint32_t self = coordinator->options.config->id;
-    uint32_t down[RING_REPLICA_COUNT_MAX];
-    uint32_t down_count = 0;
-    operation->slot_count = 0;
-    if (ring_replicas_contain(replicas, self)) {
-        slot_init(operation, self);
-    }
-    for (uint32_t index = 0; index < replicas->count; index++) {
-        uint32_t node = replicas->ids[index];
-        if (node == self) {
-            continue;
-        }
-        if (peers_up(coordinator->options.peers, node)) {
-            slot_init(operation, node);
-        } else {
-            down[down_count++] = node;
-        }
-    }
-    operation->alive = operation->slot_count;
-    for (uint32_t index = 0; index < down_count; index++) {
-        slot_init(operation, down[index]);
-    }
-    operation->needed = level_needed(operation->level, replicas->count);
-}
-
 void operation_charge(struct operation *operation, uint64_t size)
 {
     operation->charge += size;
@@ -430,6 +402,41 @@ void operation_end(struct operation *operation, enum status status)
         slot_give_up(&operation->slots[index]);
     }
     operation_keep(operation);
+}
+
+bool operation_aim(struct operation *operation)
+{
+    struct coordinator *coordinator = operation->coordinator;
+    const struct topology *topology = coordinator->options.topology;
+    const struct ring_replicas *replicas = &topology->ranges[operation->range].replicas;
+    uint32_t self = coordinator->options.config->id;
+    uint32_t down[RING_REPLICA_COUNT_MAX];
+    uint32_t down_count = 0;
+    operation->slot_count = 0;
+    if (ring_replicas_contain(replicas, self)) {
+        slot_init(operation, self);
+    }
+    for (uint32_t index = 0; index < replicas->count; index++) {
+        uint32_t node = replicas->ids[index];
+        if (node == self) {
+            continue;
+        }
+        if (peers_up(coordinator->options.peers, node)) {
+            slot_init(operation, node);
+        } else {
+            down[down_count++] = node;
+        }
+    }
+    operation->alive = operation->slot_count;
+    for (uint32_t index = 0; index < down_count; index++) {
+        slot_init(operation, down[index]);
+    }
+    operation->needed = level_needed(operation->level, replicas->count);
+    if (operation->alive < operation->needed) {
+        operation_end(operation, STATUS_UNAVAILABLE);
+        return false;
+    }
+    return true;
 }
 
 static void operation_fired(struct env_timer *timer)

@@ -118,12 +118,13 @@ struct operation_terms {
     uint32_t timeout_ms; /* 0: that of the config. */
 };
 
-/* NULL: refused, *why says how; the caller's done is yet to be called. `replicas` says who is
- * asked, in which order: this node, then those that are up. */
+/* NULL: refused, *why says how; the caller's done is yet to be called. */
 MUST_USE struct operation *operation_begin(struct coordinator *coordinator,
                                            const struct operation_kind *kind,
                                            const struct operation_terms *terms, enum status *why);
-void operation_slots(struct operation *operation, const struct ring_replicas *replicas);
+/* Slots for the replicas of its range: this node, then those that are up, then the others. False if
+ * fewer than it needs are up: then it has ended. */
+MUST_USE bool operation_aim(struct operation *operation);
 /* Counts bytes that the operation came to hold; given back at its end. */
 void operation_charge(struct operation *operation, uint64_t size);
 /* Judges until nothing changes; may end, and so free, the operation. */

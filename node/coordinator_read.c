@@ -362,11 +362,7 @@ void coordinator_read(struct coordinator *coordinator, struct coordinator_read *
         operation_end(operation, STATUS_OVERLOADED);
         return;
     }
-    const struct topology *topology = coordinator->options.topology;
-    operation_slots(operation, &topology->ranges[operation->range].replicas);
-    if (operation->alive < operation->needed) {
-        operation_end(operation, STATUS_UNAVAILABLE);
-        return;
+    if (operation_aim(operation)) {
+        operation_touch(operation);
     }
-    operation_touch(operation);
 }

@@ -230,11 +230,7 @@ void coordinator_write(struct coordinator *coordinator, struct coordinator_write
         operation_end(operation, STATUS_OVERLOADED);
         return;
     }
-    const struct topology *topology = coordinator->options.topology;
-    operation_slots(operation, &topology->ranges[operation->range].replicas);
-    if (operation->alive < operation->needed) {
-        operation_end(operation, STATUS_UNAVAILABLE);
-        return;
+    if (operation_aim(operation)) {
+        write_clock(operation);
     }
-    write_clock(operation);
 }
