@@ -282,6 +282,15 @@ void replica_write(struct replica *replica, const struct message_write *write,
 
 /* ------------------------------------------------------------------ scan */
 
+/* Cells of other keyspaces in a row after which they are jumped over: a seek costs about so many.
+ */
+#define SCAN_FOREIGN_COUNT_MAX 16u
+
+struct scan_walk {
+    struct lsm_iterator *iterator;
+    struct lsm_iterator_options options;
+};
+
 /*
  * All tokens of the scanned keyspace up to the result are passed once the iterator stands at an
  * entry: in the engine a slot holds its keyspaces one after another, each in token order.
@@ -296,16 +305,46 @@ static uint64_t scan_passed(uint16_t wanted, uint16_t keyspace, uint64_t token)
     return first_open == 0 ? 0 : first_open - 1;
 }
 
+/* The next place of the wanted keyspace behind an entry of another one, in whose slot it lies
+ * before or behind it. False: there is none in the ring. */
+static bool scan_next_place(uint16_t wanted, uint16_t keyspace, uint64_t token, uint64_t *place)
+{
+    uint64_t slot = token >> TOKEN_HASH_BITS;
+    slot += keyspace > wanted ? 1 : 0;
+    *place = slot << TOKEN_HASH_BITS;
+    return slot <= UINT64_MAX >> TOKEN_HASH_BITS;
+}
+
+/* Over the rest of another keyspace's stretch. STATUS_NOT_FOUND: nothing can follow. */
+static enum status scan_jump(const struct message_scan *scan, struct scan_walk *walk,
+                             uint16_t keyspace, uint64_t token)
+{
+    uint64_t place;
+    if (!scan_next_place(scan->keyspace, keyspace, token, &place) || place > scan->last) {
+        return STATUS_NOT_FOUND;
+    }
+    struct buffer lower = {0};
+    token_engine_bound(&lower, scan->keyspace, place);
+    enum status status = buffer_status(&lower);
+    if (status == STATUS_OK) {
+        walk->options.lower = buffer_slice(&lower);
+        status = lsm_iterator_reopen(walk->iterator, &walk->options);
+    }
+    buffer_deinit(&lower); /* The bounds are copied. */
+    return status;
+}
+
 /* Appends entries until the page is full; a token is never split over two pages. */
-static enum status scan_fill(struct replica_operation *operation, struct lsm_iterator *iterator)
+static enum status scan_fill(struct replica_operation *operation, struct scan_walk *walk)
 {
     const struct message_scan *scan = &operation->scan;
     uint32_t looked = 0;
+    uint32_t foreign = 0;
     uint32_t taken = 0;
     uint64_t last_token = scan->first;
     for (;;) {
         struct message_scan_entry entry;
-        enum status status = lsm_iterator_next(iterator, &entry.engine_key, &entry.cell);
+        enum status status = lsm_iterator_next(walk->iterator, &entry.engine_key, &entry.cell);
         if (status == STATUS_BUDGET) {
             continue;
         }
@@ -331,9 +370,20 @@ static enum status scan_fill(struct replica_operation *operation, struct lsm_ite
         }
         looked++;
         if (keyspace == scan->keyspace) {
+            foreign = 0;
             taken++;
             last_token = token;
             message_scan_entry_encode(&operation->payload, &entry);
+        } else if (++foreign >= SCAN_FOREIGN_COUNT_MAX) {
+            foreign = 0;
+            status = scan_jump(scan, walk, keyspace, token);
+            if (status == STATUS_NOT_FOUND) {
+                message_scan_end_encode(&operation->payload, false, scan->last);
+                return STATUS_OK;
+            }
+            if (status != STATUS_OK) {
+                return status;
+            }
         }
     }
 }
@@ -344,7 +394,7 @@ static void scan_run(struct env_job *job)
     const struct message_scan *scan = &operation->scan;
     struct buffer lower = {0};
     struct buffer upper = {0};
-    struct lsm_iterator *iterator = NULL;
+    struct scan_walk walk = {0};
     token_engine_bound(&lower, scan->keyspace, scan->first);
     if (scan->last == UINT64_MAX) {
         uint8_t first_local = ENGINE_KEY_LOCAL_FIRST;
@@ -357,13 +407,13 @@ static void scan_run(struct env_job *job)
         status = buffer_status(&upper);
     }
     if (status == STATUS_OK) {
-        struct lsm_iterator_options options = {
+        walk.options = (struct lsm_iterator_options){
             .lower = buffer_slice(&lower), .upper = buffer_slice(&upper), .wait = LSM_MAY_BLOCK};
-        status = lsm_iterator_open(operation->replica->lsm, &options, &iterator);
+        status = lsm_iterator_open(operation->replica->lsm, &walk.options, &walk.iterator);
     }
     if (status == STATUS_OK) {
-        status = scan_fill(operation, iterator);
-        lsm_iterator_close(iterator);
+        status = scan_fill(operation, &walk);
+        lsm_iterator_close(walk.iterator);
     }
     if (status == STATUS_OK) {
         status = buffer_status(&operation->payload);

@@ -2,6 +2,7 @@
  */
 #include "base/token.h"
 #include "lsm/lsm.h"
+#include "node/replica.h"
 #include "tests/unit/node_fixture.h"
 
 #define SEED 4242
@@ -241,5 +242,78 @@ Test(session, a_pipeline_of_reads_is_answered_in_order_wherever_they_are)
     node_lsm_stats(fixture.nodes[0].node, &stats);
     cr_assert_gt(stats.would_block_count, blocked);
     cr_assert_lt(stats.would_block_count - blocked, (uint64_t)PIPE_KEY_COUNT);
+    fixture_stop();
+}
+
+#define FOREIGN_COUNT (REPLICA_SCAN_CELL_COUNT_MAX + 1000u)
+#define FOREIGN_BATCH 500u
+
+static uint32_t foreign_answered;
+
+static void foreign_done(struct lsm_write *write, enum status status)
+{
+    (void)write;
+    cr_assert_eq(status, STATUS_OK);
+    foreign_answered++;
+}
+
+struct foreign_batch {
+    struct lsm_write write;
+    uint16_t keyspace;
+    uint64_t slot;
+    uint32_t first;
+};
+
+static void foreign_call(void *context)
+{
+    struct foreign_batch *batch = context;
+    struct lsm_record records[FOREIGN_BATCH];
+    struct buffer keys[FOREIGN_BATCH] = {0};
+    for (uint32_t index = 0; index < FOREIGN_BATCH; index++) {
+        uint64_t token = batch->slot << TOKEN_HASH_BITS | (batch->first + index);
+        token_engine_key(&keys[index], batch->keyspace, token, slice_text("key"));
+        records[index] =
+            (struct lsm_record){.key = buffer_slice(&keys[index]),
+                                .cell = {.version = {.time = 1, .node = 1}, .kind = CELL_VALUE}};
+    }
+    batch->write = (struct lsm_write){.records = records,
+                                      .record_count = FOREIGN_BATCH,
+                                      .durability = LSM_SYNCED,
+                                      .done = foreign_done};
+    cr_assert_eq(lsm_write(node_engine(fixture.nodes[0].node), &batch->write), STATUS_OK);
+    for (uint32_t index = 0; index < FOREIGN_BATCH; index++) {
+        buffer_deinit(&keys[index]);
+    }
+}
+
+static void foreign_fill(uint16_t keyspace, uint64_t slot)
+{
+    for (uint32_t first = 0; first < FOREIGN_COUNT; first += FOREIGN_BATCH) {
+        struct foreign_batch batch = {.keyspace = keyspace, .slot = slot, .first = first};
+        uint32_t answered = foreign_answered;
+        world_node_call(fixture.nodes[0].host, foreign_call, &batch);
+        while (foreign_answered == answered) {
+            fixture_pass(1);
+        }
+    }
+}
+
+/* More of them than a page may look at, before and behind the key in its slot. */
+Test(session, a_scan_does_not_walk_through_other_keyspaces)
+{
+    fixture_defaults();
+    fixture_start(SEED, 1);
+    fixture_connect(1);
+    request("SET k v");
+    fixture_expect("+OK\r\n");
+    request("SET m v");
+    fixture_expect("+OK\r\n");
+    bool k_first = token_slot(slice_text("k")) < token_slot(slice_text("m"));
+    foreign_fill(0, token_slot(slice_text("k")));
+    foreign_fill(2, token_slot(slice_text("k")));
+    foreign_fill(2, (1u << TOKEN_SLOT_BITS) - 1); /* Nothing follows these. */
+    request("SCAN 0 COUNT 100");
+    fixture_expect(k_first ? "*2\r\n$1\r\n0\r\n*2\r\n$1\r\nk\r\n$1\r\nm\r\n"
+                           : "*2\r\n$1\r\n0\r\n*2\r\n$1\r\nm\r\n$1\r\nk\r\n");
     fixture_stop();
 }
