@@ -11,12 +11,13 @@
  *  (3) A batch is atomic over a crash, not in visibility. Iterators are no snapshots.
  *  (4) After a failed write or sync of the log, unsynced commits fail as STATUS_INDETERMINATE and
  *      the engine takes no more writes (STATUS_READ_ONLY) until lsm_resume(); what is visible stays
- *      readable; if it was for want of space it resumes by itself. Failures of other work are tried
- * again until they pass. On a full disk batches of deletes only are taken, others refused with
- * STATUS_NO_SPACE until there is space again. (5) Reads and lsm_write may come from any thread.
- * Completions run on the env's loop, never inside the call. Nothing in lsm_write, lsm_get and
- * iterators with LSM_NOWAIT waits for a disk or for another thread's I/O. (6) Keys are 1 to
- * LSM_KEY_SIZE_MAX bytes, ordered bytewise.
+ *      readable. If it was for want of space, it resumes by itself.
+ *  (5) Failures of other work are tried again until they pass. On a full disk batches of deletes
+ *      only are taken, others refused with STATUS_NO_SPACE until there is space again.
+ *  (6) Reads and lsm_write may come from any thread. Completions run on the env's loop, never
+ *      inside the call. Nothing in lsm_write, lsm_get and iterators with LSM_NOWAIT waits for a
+ *      disk or for another thread's I/O.
+ *  (7) Keys are 1 to LSM_KEY_SIZE_MAX bytes, ordered bytewise.
  */
 #ifndef LSM_LSM_H
 #define LSM_LSM_H

@@ -3,9 +3,10 @@
  *
  * A failed write or sync of the log leaves the engine read-only (lsm_resume). What failed may be
  * over soon -- a controller that reset, a volume that came back, a quota -- so the node stays,
- * reads go on, and it is tried again: after a second, and then ever less often. Contract: (1) One
- * lsm_resume is under way at a time, and none after healer_stop. (2) While the engine is open and
- * read-only, a try is under way or its time is set.
+ * reads go on, and it is tried again: after a second, and then ever less often.
+ * Contract:
+ *  (1) One lsm_resume is under way at a time, and none after healer_stop.
+ *  (2) While the engine is open and read-only, a try is under way or its time is set.
  */
 #ifndef NODE_HEALER_H
 #define NODE_HEALER_H
