@@ -65,6 +65,11 @@ MUST_USE enum status cell_decode(struct slice bytes, struct cell *cell);
  * first bytes alone; false for any other, and for most malformed bytes. *dead_ms: from when on it
  * is; 0 for a delete. */
 bool cell_peek_dead(struct slice bytes, uint64_t now_ms, uint64_t *dead_ms);
+/* Whether it is a value without expiry, like nearly every cell: then it is not dead. */
+static inline bool cell_peek_plain(struct slice bytes)
+{
+    return bytes.size > 0 && bytes.data[0] == CELL_VALUE;
+}
 
 /* The version alone, of bytes that may be anything; false if there is none in them. */
 static inline bool cell_version_peek(struct slice bytes, struct version *version)

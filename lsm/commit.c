@@ -37,6 +37,8 @@ static enum status merge_at_locked(struct lsm *lsm, const struct memtable_place 
     uint64_t dead_ms = 0;
     if (!cell_peek_dead(encoded_cell, 0, &dead_ms)) {
         gaps_cut(&lsm->gaps, key); /* Before it is visible. */
+    } else if (dead_ms == 0) {
+        scout_note_locked(lsm, key);
     }
     enum status status = memtable_merge_at(lsm->sources->active, place, key, encoded_cell);
     if (status == STATUS_OK && lsm->sources->active->version_max.time != 0 &&

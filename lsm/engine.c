@@ -213,6 +213,7 @@ void engine_pump_locked(struct lsm *lsm)
     }
     if ((!lsm->failed || space_ends_failure_locked(lsm)) && !lsm->stopping) {
         space_pump_locked(lsm);
+        scout_pump_locked(lsm);
     }
     if (notice_due_locked(lsm)) {
         engine_notify_locked(lsm);
@@ -339,5 +340,6 @@ void engine_init_jobs(struct lsm *lsm)
     changes_init(lsm);
     ingests_init(lsm);
     quarantines_init(lsm);
+    scout_init(lsm);
     sources_cleanup_init(lsm);
 }

@@ -35,6 +35,7 @@
 #include "lsm/purge.h"
 #include "lsm/quarantine.h"
 #include "lsm/resume.h"
+#include "lsm/scout.h"
 #include "lsm/segment.h"
 #include "lsm/space.h"
 #include "lsm/table_file.h"
@@ -132,8 +133,9 @@ struct lsm {
     struct purge purge;
     struct changes changes;
     struct ingests ingests;
-    uint32_t guest_job_count; /* Jobs of ingests, checkpoints and second looks; scrubs. */
+    uint32_t guest_job_count; /* Jobs of ingests, checkpoints and second looks; scrubs; scouts. */
     struct list_node scrubs;  /* Those that rest. */
+    struct scout scout;
     struct quarantines quarantines;
     struct change quarantine_change; /* Of the second look. */
     struct quarantine_list damaged;  /* What recovery could not open, until it is written down; */

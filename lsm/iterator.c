@@ -12,6 +12,8 @@
  *      begun, everything from there on is read anew from the current sources, and what was found
  *      dead behind it is remembered when a live cell, the end or the close comes.
  */
+#include "lsm/iterator.h"
+
 #include "base/contract.h"
 #include "base/memory.h"
 #include "lsm/engine.h"
@@ -255,15 +257,13 @@ enum status lsm_iterator_reopen(struct lsm_iterator *iterator,
     return status;
 }
 
-/* Begins a watch at `from`, whence the walk then goes on in the current sources. */
-static void watch_begin(struct lsm_iterator *iterator)
+/* Begins a watch at `from`, whence the walk then goes on in the current sources. Lets go of the
+ * write lock. */
+static void watch_begin_locked(struct lsm_iterator *iterator)
 {
     struct lsm *lsm = iterator->lsm;
     ASSERT(iterator->watch == GAP_WATCH_NONE);
     ASSERT(iterator->seeking);
-    if (!mutex_try_lock(&lsm->mutex)) {
-        return; /* A writer is at it: there is another time. */
-    }
     iterator->watch = gaps_watch(&lsm->gaps, buffer_slice(&iterator->from), iterator->reverse);
     struct sources *sources = sources_pin(lsm);
     mutex_unlock(&lsm->mutex);
@@ -272,6 +272,19 @@ static void watch_begin(struct lsm_iterator *iterator)
     if (sources_change(iterator, sources) != STATUS_OK) {
         watch_end(iterator, slice_make(NULL, 0), false); /* Of no cell: nothing is learnt. */
     }
+}
+
+static void watch_begin(struct lsm_iterator *iterator)
+{
+    if (mutex_try_lock(&iterator->lsm->mutex)) {
+        watch_begin_locked(iterator);
+    } /* Else a writer is at it: there is another time. */
+}
+
+void iterator_watch(struct lsm_iterator *iterator)
+{
+    mutex_lock(&iterator->lsm->mutex);
+    watch_begin_locked(iterator);
 }
 
 /* Nothing is left between the bounds. */
@@ -506,7 +519,7 @@ enum status lsm_iterator_next(struct lsm_iterator *iterator, struct slice *key, 
         }
         uint64_t dead_ms = 0;
         if (status == STATUS_OK) {
-            if (!iterator->skip_dead ||
+            if (!iterator->skip_dead || cell_peek_plain(iterator->merge.base.cell) ||
                 !cell_peek_dead(iterator->merge.base.cell, iterator->now_ms, &dead_ms)) {
                 return iterator_show(iterator, key, cell);
             }

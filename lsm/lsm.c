@@ -181,6 +181,7 @@ void lsm_close(struct lsm *lsm)
     mutex_deinit(&lsm->mutex);
     mutex_deinit(&lsm->cleanup_mutex);
     gaps_deinit(&lsm->gaps);
+    scout_deinit(lsm);
     memory_free(lsm->path);
     memory_free(lsm);
 }

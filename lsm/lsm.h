@@ -371,6 +371,7 @@ struct lsm_stats {
     uint64_t excise_count; /* With those of ingests. */
     uint64_t ingest_count;
     uint64_t job_failure_count; /* Background jobs that gave up, to be tried again. */
+    uint64_t scout_count;       /* Rows of deletes walked over before anybody asked. */
     uint64_t gap_count;         /* Stretches known to hold nothing that lives. */
     uint64_t gap_learnt_count;  /* Times one was learnt or made larger. */
     uint64_t gap_jump_count;    /* Times an iterator jumped over one. */

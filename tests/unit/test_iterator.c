@@ -107,7 +107,10 @@ Test(iterator, a_long_row_of_deletes_is_walked_once)
 {
     stretch_write(0, 10000, false, 0, LSM_BUFFERED);
     cr_assert_eq(fixture_flush(&fixture), STATUS_OK);
-    stretch_write(100, 9900, true, 0, LSM_BUFFERED);
+    for (uint32_t upper = 9900; upper > 100; upper -= 980) {
+        /* Downwards, so that the engine does not walk them ahead by itself. */
+        stretch_write(upper - 980, upper, true, 0, LSM_BUFFERED);
+    }
     struct lsm_iterator_options options = {.skip_dead = true, .work_budget = 100};
     for (int reverse = 0; reverse < 2; reverse++) {
         options.reverse = reverse == 1;
@@ -131,6 +134,52 @@ Test(iterator, a_long_row_of_deletes_is_walked_once)
     lsm_stats(fixture.lsm, &stats);
     cr_assert_gt(stats.gap_jump_count, 0);
     cr_assert_gt(stats.gap_count, 0);
+}
+
+/* Until no job is under way. */
+static void rest(void)
+{
+    env_uv_run(fixture.env);
+}
+
+Test(iterator, deletes_in_key_order_are_walked_before_anybody_asks)
+{
+    stretch_write(0, 10000, false, 0, LSM_BUFFERED);
+    cr_assert_eq(fixture_flush(&fixture), STATUS_OK);
+    for (uint32_t lower = 100; lower < 9900; lower += 1400) {
+        stretch_write(lower, lower + 1400, true, 0, LSM_BUFFERED);
+        rest();
+    }
+    struct lsm_stats stats;
+    lsm_stats(fixture.lsm, &stats);
+    cr_assert_gt(stats.scout_count, 1);
+    cr_assert_eq(stats.gap_count, 1, "%lu", stats.gap_count);
+    cr_assert_eq(stats.gap_jump_count, 0, "each walk goes on where the one before ended");
+    for (int reverse = 0; reverse < 2; reverse++) {
+        struct lsm_iterator_options options = {
+            .skip_dead = true, .work_budget = 100, .reverse = reverse == 1};
+        uint32_t calls = 0;
+        cr_assert_eq(walk_count(&options, &calls), 200);
+        cr_assert_leq(calls, 200 + 10, "%u calls", calls);
+    }
+}
+
+/* What lives between the deletes ends a walk ahead, and is never taken for dead. */
+Test(iterator, a_row_of_deletes_among_much_that_lives_is_not_worth_a_walk)
+{
+    stretch_write(0, KEY_COUNT, false, 0, LSM_BUFFERED);
+    cr_assert_eq(fixture_flush(&fixture), STATUS_OK);
+    for (uint32_t at = 0; at < KEY_COUNT; at += 3) {
+        stretch_write(at, at + 1, true, 0, LSM_BUFFERED);
+    }
+    rest();
+    struct lsm_stats stats;
+    lsm_stats(fixture.lsm, &stats);
+    cr_assert_gt(stats.scout_count, 0);
+    cr_assert_eq(stats.gap_count, 0);
+    struct lsm_iterator_options options = {.skip_dead = true};
+    uint32_t calls = 0;
+    cr_assert_eq(walk_count(&options, &calls), KEY_COUNT - KEY_COUNT / 3);
 }
 
 Test(iterator, a_queue_reads_its_head_at_the_same_cost_for_ever)
