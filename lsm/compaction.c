@@ -76,9 +76,18 @@ static enum status upper_set_after(struct compaction *compaction, struct slice k
     return buffer_status(&compaction->upper);
 }
 
+/* Tables of a large bottom are large, so that there are not ever more of them. */
+static uint64_t bottom_table_size(const struct lsm *lsm, const struct run *bottom)
+{
+    uint64_t least = lsm->options.table_size_max;
+    uint64_t size = bottom == NULL ? 0 : bottom->size / COMPACTION_BOTTOM_TABLE_COUNT;
+    size = size < COMPACTION_TABLE_SIZE_MAX ? size : COMPACTION_TABLE_SIZE_MAX;
+    return size > least ? size : least;
+}
+
 /* The bottom tables of the step that begins at `first`, and where it ends. */
-static enum status bottom_choose(const struct lsm *lsm, struct compaction *compaction,
-                                 const struct run *bottom, struct slice first)
+static enum status bottom_choose(struct compaction *compaction, const struct run *bottom,
+                                 struct slice first)
 {
     compaction->bottom_run = (struct run){.id = 0, .tier = TABLE_SET_BOTTOM};
     if (bottom == NULL) {
@@ -97,7 +106,7 @@ static enum status bottom_choose(const struct lsm *lsm, struct compaction *compa
         chosen->table_count++;
         index++;
     } while (index < bottom->table_count &&
-             chosen->size < lsm->options.table_size_max / STEP_BOTTOM_SHARE);
+             chosen->size < compaction->output.table_size_max / STEP_BOTTOM_SHARE);
     const struct clip *clip = &chosen->clips[chosen->table_count - 1];
     struct slice key_max = chosen->tables[chosen->table_count - 1]->properties.key_max;
     if (clip->upper.size > 0 && slice_compare(clip->upper, key_max) <= 0) {
@@ -121,8 +130,9 @@ static enum status bottom_step_begin_locked(struct lsm *lsm)
     compaction->output = (struct table_output){
         .run_id = bottom == NULL ? lsm->next_file_id++ : bottom->id,
         .tier = TABLE_SET_BOTTOM,
+        .table_size_max = bottom_table_size(lsm, bottom),
     };
-    enum status status = bottom_choose(lsm, compaction, bottom, first);
+    enum status status = bottom_choose(compaction, bottom, first);
     for (uint32_t i = 0; i < set->run_count; i++) {
         if (compaction_takes_down(compaction, set->runs[i].id)) {
             inputs_add(compaction, &set->runs[i]);
@@ -138,7 +148,11 @@ static void tier_step_begin_locked(struct lsm *lsm, uint32_t tier)
 {
     struct compaction *compaction = &lsm->compaction;
     const struct table_set *set = compaction->set;
-    compaction->output = (struct table_output){.run_id = lsm->next_file_id++, .tier = tier + 1};
+    compaction->output = (struct table_output){
+        .run_id = lsm->next_file_id++,
+        .tier = tier + 1,
+        .table_size_max = lsm->options.table_size_max,
+    };
     for (uint32_t i = 0; i < set->run_count; i++) {
         if (set->runs[i].tier == tier && !compaction_takes_down(compaction, set->runs[i].id)) {
             inputs_add(compaction, &set->runs[i]);
@@ -624,7 +638,11 @@ static void sweep_step_begin_locked(struct lsm *lsm, const struct compaction_pic
            run->tables[pick->place + count] == run->tables[pick->place]) {
         count++;
     }
-    compaction->output = (struct table_output){.run_id = run->id, .tier = run->tier};
+    compaction->output = (struct table_output){
+        .run_id = run->id,
+        .tier = run->tier,
+        .table_size_max = bottom_table_size(lsm, run),
+    };
     compaction->bottom_run = (struct run){
         .id = run->id,
         .tier = run->tier,

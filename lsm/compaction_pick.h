@@ -6,7 +6,7 @@
  * weigh too much, all of them go down. While there is little data a tier has more runs and they go
  * down at once, for a merge between would cost as much as that one. At rest, while nobody writes,
  * the tiers may weigh a tenth, a tier never has more than few runs, and what was only filled gets a
- * bottom.
+ * bottom: docs/decisions/0010.
  */
 #ifndef LSM_COMPACTION_PICK_H
 #define LSM_COMPACTION_PICK_H
@@ -26,6 +26,10 @@
 #define COMPACTION_SWEEP_SHARE                                        \
     4u /* A table with so many tombstones or expiring cells is swept. \
         */
+/* A bottom has about so many tables, once it is large enough for tables as large as options say,
+ * and while that makes them no larger than this. */
+#define COMPACTION_BOTTOM_TABLE_COUNT 64u
+#define COMPACTION_TABLE_SIZE_MAX (1ull << 30)
 
 struct lsm;
 

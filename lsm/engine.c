@@ -293,6 +293,9 @@ static void notify_done(struct env_job *job, enum status status)
         retry_timer_start_locked(lsm);
         space_tell_locked(lsm);
     }
+    if (lsm->stats.write_count == 0 && !lsm->failed) {
+        compaction_note_quiet_locked(lsm); /* Just opened. */
+    }
     held_writes_tell_locked(lsm);
     lost_writes_tell_locked(lsm);
     resume_tell_locked(lsm);

@@ -226,7 +226,11 @@ void flush_pump_locked(struct lsm *lsm)
     flush->phase = FLUSH_WRITING;
     flush->memtable = sources->frozen[0];
     memtable_reference(flush->memtable);
-    flush->output = (struct table_output){.run_id = lsm->next_file_id++, .tier = 0};
+    flush->output = (struct table_output){
+        .run_id = lsm->next_file_id++,
+        .tier = 0,
+        .table_size_max = lsm->options.table_size_max,
+    };
     flush_submit_locked(lsm);
 }
 

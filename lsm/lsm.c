@@ -96,6 +96,7 @@ enum status lsm_open(struct env *env, const struct lsm_options *options, struct 
     mutex_lock(&made->mutex);
     segment_begin_locked(made);
     engine_pump_locked(made);
+    engine_notify_locked(made); /* There may be merges to do at rest, if nobody writes. */
     mutex_unlock(&made->mutex);
     *lsm = made;
     return STATUS_OK;

@@ -45,7 +45,8 @@ struct lsm_options {
     uint64_t wal_segment_size;   /* 16 MiB; at least 64 KiB. */
     uint64_t wal_buffer_size;    /* Unsynced bytes before OVERLOADED; 32 MiB. */
     uint64_t slice_size;         /* Input bytes of one compaction job; 8 MiB. */
-    uint64_t table_size_max;     /* Bottom tables are cut at this; 64 MiB. */
+    uint64_t table_size_max;     /* Tables are cut at this, those of a large bottom at 1/64 of it,
+                                  * up to 1 GiB; 64 MiB. */
     uint32_t block_size;         /* 4 KiB, less what makes it fill a page in memory. */
     uint64_t manifest_size;      /* Written anew when longer than this and 4 snapshots; 256 KiB. */
     uint32_t bloom_bits_per_key; /* On average; upper tiers get more, the bottom fewer. 10 */

@@ -98,7 +98,7 @@ enum status table_output_add(struct lsm *lsm, struct table_output *output, struc
     if (status == STATUS_OK) {
         status = table_writer_add(output->writer, key, cell);
     }
-    if (status == STATUS_OK && table_writer_size(output->writer) >= lsm->options.table_size_max) {
+    if (status == STATUS_OK && table_writer_size(output->writer) >= output->table_size_max) {
         status = writer_end(lsm, output);
         *cut = status == STATUS_OK;
     }

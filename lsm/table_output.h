@@ -20,6 +20,7 @@ struct lsm;
 struct table_output {
     uint64_t run_id;
     uint32_t tier;
+    uint64_t table_size_max;     /* A table that is so long ends. */
     struct table_writer *writer; /* NULL between tables. */
     uint64_t file_id;            /* Of the table being written. */
     struct table_place *places;  /* Finished tables, one reference each. */

@@ -226,6 +226,36 @@ Test(compaction, at_rest_a_few_runs_become_one)
     cr_assert_eq(scan_count(6), 3);
 }
 
+/* Nobody writes to it after it was opened, so no log falls silent. */
+Test(compaction, a_store_that_is_only_read_is_at_rest_too)
+{
+    flush_overlapping(6, 1, "x");
+    fixture_close(&fixture);
+    fixture_open(&fixture);
+    env_uv_run(fixture.env);
+    struct lsm_stats stats = stats_now();
+    cr_assert_leq(stats.run_count, 1 + 3, "%d runs", (int)stats.run_count);
+    cr_assert_eq(stats.write_count, 0);
+    cr_assert_eq(scan_count(6), 3);
+}
+
+Test(compaction, tables_of_a_large_bottom_are_large)
+{
+    fixture_close(&fixture);
+    fixture.options.table_size_max = 16 << 10;
+    fixture_open(&fixture);
+    load(0, 12000, 1);
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    load(0, 12000, 2); /* Of the same keys, now that the bottom is large. */
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    struct lsm_stats stats = stats_now();
+    cr_assert_eq(stats.key_estimate, 12000, "%d", (int)stats.key_estimate);
+    cr_assert_gt(stats.table_size, 2 * 64 * fixture.options.table_size_max);
+    cr_assert_leq(stats.table_count, 2 * 64, "%d tables", (int)stats.table_count);
+    cr_assert_gt(stats.table_count, 16, "%d tables", (int)stats.table_count);
+    cr_assert_eq(scan_count(2), 12000);
+}
+
 /* A store that was only filled has no bottom to be a share of, but as many places to look in. */
 Test(compaction, at_rest_what_was_filled_goes_into_a_bottom)
 {
