@@ -295,7 +295,7 @@ static uint32_t flip_all(const char *end, uint32_t *lost_some, uint32_t *refused
     bool log = strcmp(end, ".wal") == 0;
     char path[64];
     uint64_t size = 1;
-    /* Far into a segment there is nothing yet: a sample. */
+    /* Far into a segment there is nothing yet: a sample. (test_wal.c turns each byte over.) */
     for (uint64_t at = 0; at < size; at += log && at > 6000 ? 997 : 1) {
         sim_deinit();
         sim_init();

@@ -3,6 +3,7 @@
  *
  * Runs wal.c and wal_recovery.c on real files without any lane: the test itself is the lane.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,15 +66,19 @@ static void teardown(void)
     cr_assert_eq(system(command), 0);
 }
 
-TestSuite(wal, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(wal, .init = setup, .fini = teardown, .timeout = 300);
 
-static void segment_add(uint64_t id, uint64_t nonce)
+static void segment_add_of(uint64_t id, uint64_t nonce, uint64_t capacity)
 {
     struct wal_segment_header header = {.id = id, .nonce = nonce};
     struct wal_segment *segment = NULL;
-    cr_assert_eq(wal_segment_create(env, folder, &header, WAL_SEGMENT_SIZE_MIN, &segment),
-                 STATUS_OK);
+    cr_assert_eq(wal_segment_create(env, folder, &header, capacity, &segment), STATUS_OK);
     wal_segment_add(&wal, segment);
+}
+
+static void segment_add(uint64_t id, uint64_t nonce)
+{
+    segment_add_of(id, nonce, WAL_SEGMENT_SIZE_MIN);
 }
 
 /* One record, "k<number>"; its value is `size` bytes. */
@@ -255,6 +260,70 @@ Test(wal, damage_at_any_byte_is_a_torn_tail_above_the_watermark_and_corruption_b
     }
     cr_assert_eq(recover(segments, 1, 0), STATUS_OK);
     expect_replayed(1, 3);
+}
+
+#define SMALL_SEGMENT_SIZE (16u << 10)
+
+/* A segment full of synced groups, and a watermark that says so. What each of its bytes is. */
+enum place { PLACE_NOTHING, PLACE_GROUP };
+
+static uint32_t segment_fill(enum place places[SMALL_SEGMENT_SIZE])
+{
+    uint32_t count = 0;
+    for (;;) {
+        size_t size = 300 + 977 * (size_t)count % 1500;
+        uint64_t start = wal.current->end_offset;
+        if (start + wal_group_room(size + 64) + 3 * ENV_SECTOR_SIZE > wal.current->capacity) {
+            break;
+        }
+        const struct lsm_write *write = append(++count, size, LSM_SYNCED);
+        uint64_t end = start + WAL_GROUP_HEADER_SIZE + write->size;
+        group_run();
+        for (uint64_t at = start; at < end; at++) {
+            places[at] = PLACE_GROUP;
+        }
+    }
+    cr_assert_eq(wal_append_idle(&wal), STATUS_OK);
+    group_run();
+    return count;
+}
+
+static void byte_flip(int file, uint32_t at)
+{
+    uint8_t byte = 0;
+    cr_assert_eq(pread(file, &byte, 1, at), 1);
+    byte ^= 0x5a;
+    cr_assert_eq(pwrite(file, &byte, 1, at), 1);
+}
+
+/* Not one byte of it: never fewer records than were synced, never others. */
+Test(wal, any_wrong_byte_of_a_whole_segment_is_refused_or_harmless)
+{
+    static enum place places[SMALL_SEGMENT_SIZE];
+    segment_add_of(1, 11, SMALL_SEGMENT_SIZE);
+    uint32_t count = segment_fill(places);
+    cr_assert_gt(count, 8);
+    struct wal_recovery_segment segments[] = {live(1, 11)};
+    char *path = wal_segment_path(folder, 1);
+    int file = open(path, O_RDWR | O_CLOEXEC);
+    cr_assert_geq(file, 0);
+    uint32_t refused = 0;
+    for (uint32_t at = 0; at < SMALL_SEGMENT_SIZE; at++) {
+        byte_flip(file, at);
+        segments[0] = live(1, 11);
+        enum status status = recover(segments, 1, 0);
+        if (places[at] == PLACE_GROUP) {
+            expect_status(status, STATUS_CORRUPT, "flip", at);
+            refused++;
+        } else {
+            expect_status(status, STATUS_OK, "flip", at);
+            expect_replayed(1, count);
+        }
+        byte_flip(file, at);
+    }
+    close(file);
+    memory_free(path);
+    cr_assert_gt(refused, SMALL_SEGMENT_SIZE / 2);
 }
 
 Test(wal, damage_below_the_replay_position_does_not_matter)
