@@ -688,6 +688,7 @@ static void step_start_locked(struct lsm *lsm, const struct compaction_pick *pic
     enum status status = STATUS_OK;
     compaction->set = sources_set_pin_locked(lsm);
     compaction->bottom = pick->kind == COMPACTION_DOWN;
+    compaction->moves = pick->kind == COMPACTION_MOVE;
     compaction->phase = COMPACTION_WRITING;
     if (pick->kind == COMPACTION_DOWN) {
         status = bottom_step_begin_locked(lsm);

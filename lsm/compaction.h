@@ -38,6 +38,7 @@ struct compaction {
     bool running; /* The job is submitted. */
     enum compaction_phase phase;
     bool bottom;         /* Into the bottom, by key slices; otherwise one tier into the next. */
+    bool moves;          /* The step takes a run to the bottom as it is. */
     bool quiet;          /* The log fell silent */
     uint64_t idle_count; /* after the write of this number, */
     bool idle;           /* and has been for a while. */

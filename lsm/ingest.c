@@ -220,14 +220,17 @@ static void ingest_change_done(struct change *change, enum status status)
     struct ingest *ingest = container_of(change, struct ingest, change);
     struct lsm *lsm = ingest->lsm;
     struct lsm_ingest *request = ingest->request;
-    for (uint32_t i = 0; i < ingest->opened_count; i++) {
-        struct table *table = ingest->places[i].table;
-        if (table_release(table)) { /* Only if it was cancelled: the next open removes the file. */
-            table_close(table);
-        }
+    if (status != STATUS_OK) {
+        ingest->request = NULL; /* This is the loop: ingests_abandon() closes the files. */
+        request->done(request, status);
+        return;
+    }
+    while (ingest->opened_count > 0) {
+        bool last = table_release(ingest->places[--ingest->opened_count].table);
+        ASSERT(!last);
     }
     mutex_lock(&lsm->mutex);
-    lsm->stats.ingest_count += status == STATUS_OK ? 1 : 0;
+    lsm->stats.ingest_count++;
     ingest_free(ingest);
     mutex_unlock(&lsm->mutex);
     request->done(request, status);
@@ -249,7 +252,7 @@ static bool fits_bottom_locked(const struct lsm *lsm, const struct ingest *inges
     const struct table_set *set = lsm->sources->tables;
     *bottom = NULL;
     if (compaction->merging_count > 0 ||
-        (compaction->phase != COMPACTION_IDLE && compaction->bottom)) {
+        (compaction->phase != COMPACTION_IDLE && (compaction->bottom || compaction->moves))) {
         return false;
     }
     for (uint32_t i = 0; i < set->run_count; i++) {
@@ -421,7 +424,9 @@ void ingests_abandon(struct lsm *lsm)
             }
         }
         memory_free(ingest);
-        request->done(request, STATUS_CANCELLED);
+        if (request != NULL) { /* Else it was told, when its change was cancelled. */
+            request->done(request, STATUS_CANCELLED);
+        }
     }
 }
 

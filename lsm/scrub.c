@@ -9,7 +9,8 @@
  *  (2) One slice is under way at a time, and between two of them other jobs have their turn. With
  *      a rate, each is followed by a rest as long as what it read takes at that rate.
  *  (3) A scrub that rests counts as a job, so that a stop waits until it has ended; it is in
- *      `scrubs`, where a close finds it if the env has ended and its timer will not fire.
+ *      `scrubs`, where a close finds it if the env has ended and its timer will not fire. So is
+ *      one whose job the env's end cancelled, with the table it has open.
  */
 #include "base/contract.h"
 #include "base/log.h"
@@ -24,7 +25,7 @@ struct scrub {
     struct lsm *lsm;
     struct lsm_request *request;
     struct env_job job;
-    struct list_node node; /* In scrubs, while it rests. */
+    struct list_node node; /* In scrubs, see (3). */
     struct env_timer timer;
     uint64_t slice_size;
     uint64_t began_ns;    /* The last slice was submitted. */
@@ -221,14 +222,19 @@ static void scrub_job_done(struct env_job *job, enum status status)
     struct scrub *scrub = container_of(job, struct scrub, job);
     struct lsm *lsm = scrub->lsm;
     mutex_lock(&lsm->mutex);
-    lsm->cancelled = lsm->cancelled || status == STATUS_CANCELLED;
-    bool ended = scrub->ended || status != STATUS_OK;
+    if (status == STATUS_CANCELLED) { /* Files are not closed here, on the loop. */
+        lsm->cancelled = true;
+        list_append(&lsm->scrubs, &scrub->node);
+        mutex_unlock(&lsm->mutex);
+        return;
+    }
+    bool ended = scrub->ended;
     if (!ended) {
         scrub_go_on_locked(scrub);
     }
     mutex_unlock(&lsm->mutex);
     if (ended) {
-        scrub_end(scrub, status == STATUS_OK ? scrub->status : status);
+        scrub_end(scrub, scrub->status);
     }
 }
 
