@@ -82,7 +82,8 @@ ringkv_program(kvsim MAIN tests/sim/kvsim.c SOURCES ${sources}
 
 # lsmsim alone links a build of lsm/ that has the planted faults of lsm/mutant.h in it.
 ringkv_library(ringkv_lsm_mutants lsm ringkv_base PkgConfig::LZ4)
-target_compile_definitions(ringkv_lsm_mutants PUBLIC RINGKV_LSM_MUTANTS)
+target_compile_definitions(ringkv_lsm_mutants
+  PUBLIC RINGKV_LSM_MUTANTS GAP_DEAD_COUNT_MIN=4u ITERATOR_GAP_INTERVAL=2u)
 set_target_properties(ringkv_lsm_mutants PROPERTIES EXCLUDE_FROM_ALL ON)
 
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/lsmsim*.c)

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/engine.h"
+#include "lsm/mutant.h"
 
 #define CHECKPOINT_LINKS_PER_JOB 64u
 #define CHECKPOINT_NAME_SIZE 24u
@@ -149,6 +150,9 @@ static enum status manifest_write(struct checkpoint *checkpoint)
     }
     manifest_close(&manifest);
     buffer_deinit(&edit);
+    if (LSM_MUTANT(CHECKPOINT_NOT_SYNCED)) {
+        return status;
+    }
     return status == STATUS_OK ? parent_sync(checkpoint) : status;
 }
 
@@ -301,6 +305,9 @@ enum status lsm_checkpoint(struct lsm *lsm, struct lsm_checkpoint *request)
     checkpoint->job.run = checkpoint_run;
     checkpoint->job.done = checkpoint_job_done;
     enum status status = lsm_flush(lsm, &checkpoint->flush);
+    if (status == STATUS_OK && LSM_MUTANT(CHECKPOINT_UNFLUSHED)) {
+        checkpoint->flush.goal = 0;
+    }
     if (status != STATUS_OK) {
         memory_free(checkpoint);
     }

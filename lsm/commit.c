@@ -35,7 +35,7 @@ static enum status merge_at_locked(struct lsm *lsm, const struct memtable_place 
                                    struct slice key, struct slice encoded_cell)
 {
     uint64_t dead_ms = 0;
-    if (!cell_peek_dead(encoded_cell, 0, &dead_ms)) {
+    if (!cell_peek_dead(encoded_cell, 0, &dead_ms) && !LSM_MUTANT(GAP_IGNORES_WRITES)) {
         gaps_cut(&lsm->gaps, key); /* Before it is visible. */
     } else if (dead_ms == 0) {
         scout_note_locked(lsm, key);

@@ -190,6 +190,9 @@ static bool is_kept(const struct lsm *lsm, const struct cursor *cursor)
     if (lsm->options.keep == NULL || cell_decode(cursor->cell, &cell) != STATUS_OK) {
         return true; /* What does not decode is reported by the writer. */
     }
+    if (LSM_MUTANT(KEEP_BY_KEY_ALONE)) {
+        cell.version = (struct version){0};
+    }
     return lsm->options.keep(lsm->options.context, cursor->key, &cell);
 }
 

@@ -12,6 +12,7 @@
 #include "base/contract.h"
 #include "base/memory.h"
 #include "lsm/engine.h"
+#include "lsm/mutant.h"
 #include "lsm/table_writer.h"
 
 struct lsm_export {
@@ -117,6 +118,7 @@ static enum status chunk_fill(struct lsm_export *export, const char *path)
             return status;
         }
         if (export->writer != NULL && table_writer_size(export->writer) >= export->chunk_size) {
+            export->pending = !LSM_MUTANT(EXPORT_LOSES_EDGE);
             return STATUS_OK;
         }
         if (export->writer == NULL) {

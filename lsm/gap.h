@@ -34,7 +34,9 @@
 #define GAP_COUNT_MAX 16u
 #define GAP_WATCH_COUNT_MAX 8u   /* Iterators that learn at one time. */
 #define GAP_KEY_SIZE_MAX 1024u   /* A gap with a longer bound is not remembered. */
+#ifndef GAP_DEAD_COUNT_MIN       /* The simulator has fewer keys than that. */
 #define GAP_DEAD_COUNT_MIN 1024u /* Dead cells that make a new gap worth a place. */
+#endif
 #define GAP_WATCH_NONE UINT32_MAX
 
 struct gap {

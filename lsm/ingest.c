@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/engine.h"
+#include "lsm/mutant.h"
 #include "lsm/table_check.h"
 
 #define INGEST_TIER_FACTOR 4u /* A tier holds runs so many times as large as the one above. */
@@ -139,7 +140,7 @@ static enum status files_settle(struct ingest *ingest)
     for (uint32_t i = 0; i < count; i++) {
         engine_table_adopt(lsm, ingest->places[i].table);
     }
-    return lsm->env->ops->dir_sync(lsm->env, lsm->path);
+    return LSM_MUTANT(INGEST_NOT_SYNCED) ? STATUS_OK : lsm->env->ops->dir_sync(lsm->env, lsm->path);
 }
 
 static void file_drop(struct lsm *lsm, uint64_t id)

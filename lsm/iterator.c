@@ -20,8 +20,10 @@
 #include "lsm/merge.h"
 
 #define ITERATOR_WORK_BUDGET 4096u
+#ifndef ITERATOR_GAP_INTERVAL /* As GAP_DEAD_COUNT_MIN. */
 /* Dead cells in a row between two looks at the gaps: few beside what a seek costs. */
 #define ITERATOR_GAP_INTERVAL 128u
+#endif
 
 struct lsm_iterator {
     struct lsm *lsm;

@@ -29,6 +29,15 @@ enum lsm_mutant {
     LSM_MUTANT_GROUP_VISIBLE_EARLY,      /* A synced write is visible at once. */
     LSM_MUTANT_SEGMENT_NOT_SETTLED,      /* What recovery read is not made durable. */
     LSM_MUTANT_FOLDER_NOT_SYNCED,        /* The name of a table is not made durable. */
+    LSM_MUTANT_PURGE_IGNORES_INGEST,     /* Nor files that are on their way in. */
+    LSM_MUTANT_INGEST_NOT_SYNCED,        /* The names of files that came in are not made durable. */
+    LSM_MUTANT_GAP_IGNORES_WRITES,       /* A write leaves the remembered gaps as they are. */
+    LSM_MUTANT_EXPORT_LOSES_EDGE,        /* The cell behind a full chunk is in none. */
+    LSM_MUTANT_CHECKPOINT_UNFLUSHED,     /* What is in memory is in no checkpoint. */
+    LSM_MUTANT_CHECKPOINT_NOT_SYNCED,    /* The name of a checkpoint is not made durable. */
+    LSM_MUTANT_KEEP_BY_KEY_ALONE,        /* What the owner lets go of a key takes all of it. */
+    LSM_MUTANT_PACE_FORGETS,             /* Nobody looks again for answers that are held. */
+    LSM_MUTANT_RESUME_KEEPS_LOG,         /* What the old log holds is replayed after a resume. */
 };
 /* Implemented by tests/sim/lsmsim_mutant.c. */
 bool lsm_mutant_is_on(enum lsm_mutant mutant);

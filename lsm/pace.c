@@ -17,6 +17,7 @@
 
 #include "base/contract.h"
 #include "lsm/engine.h"
+#include "lsm/mutant.h"
 
 #define NS_PER_S UINT64_C(1000000000)
 #define BURST_NS (UINT64_C(2000000) * PACE_TICK_MS) /* What was not used counts so long. */
@@ -154,7 +155,7 @@ static void held_release_locked(struct lsm *lsm, uint64_t now_ns, uint64_t rate,
         pace->held_count--;
         list_append(answered, node);
     }
-    if (!list_empty(&pace->held) && !pace->timer_running) {
+    if (!list_empty(&pace->held) && !pace->timer_running && !LSM_MUTANT(PACE_FORGETS)) {
         pace->timer_running = true;
         env_timer_start_ms(lsm->env, &pace->timer, PACE_TICK_MS);
     }

@@ -166,7 +166,7 @@ bool purge_allows(struct lsm *lsm, struct slice key, struct slice encoded_cell)
     bool queued = version_compare(wal_queued_version(&lsm->wal, key), (struct version){0}) > 0 &&
                   !LSM_MUTANT(PURGE_IGNORES_QUEUE);
     bool older = queued || tails_may_hold_older_locked(lsm, cell.version) ||
-                 ingests_may_hold_locked(lsm, key);
+                 (ingests_may_hold_locked(lsm, key) && !LSM_MUTANT(PURGE_IGNORES_INGEST));
     struct sources *sources = older ? NULL : sources_pin(lsm);
     mutex_unlock(&lsm->mutex);
     if (older) {

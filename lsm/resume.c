@@ -13,6 +13,7 @@
 #include "base/contract.h"
 #include "base/log.h"
 #include "lsm/engine.h"
+#include "lsm/mutant.h"
 
 bool resume_flushes_locked(const struct lsm *lsm)
 {
@@ -92,7 +93,9 @@ static enum status restart_commit(struct lsm *lsm, const struct wal_segment *seg
         .id = segment->id, .nonce = segment->nonce, .start_position = segment->last_position};
     struct buffer edit = {0};
     manifest_put_segment(&edit, &named);
-    manifest_put_replay(&edit, segment->last_position, segment->id);
+    if (!LSM_MUTANT(RESUME_KEEPS_LOG)) {
+        manifest_put_replay(&edit, segment->last_position, segment->id);
+    }
     manifest_put_next_file(&edit, segment->id + 1);
     enum status status = buffer_status(&edit);
     if (status == STATUS_OK) {

@@ -19,16 +19,29 @@ static void request_done(struct lsm_request *done, enum status status)
     }
 }
 
-static void request_ask(struct run *run, bool compact)
+enum ask { ASK_FLUSH, ASK_COMPACT, ASK_SCRUB };
+
+static void request_ask(struct run *run, enum ask ask)
 {
     struct request *request = &run->requests[prng_below(&run->prng, REQUEST_COUNT)];
     if (request->busy) {
         return;
     }
     *request = (struct request){.run = run, .request.done = request_done};
-    request->flush_number = model_flush_begin(&run->model);
-    enum status status =
-        compact ? lsm_compact(run->lsm, &request->request) : lsm_flush(run->lsm, &request->request);
+    enum status status = STATUS_OK;
+    switch (ask) {
+    case ASK_FLUSH:
+        request->flush_number = model_flush_begin(&run->model);
+        status = lsm_flush(run->lsm, &request->request);
+        break;
+    case ASK_COMPACT:
+        request->flush_number = model_flush_begin(&run->model);
+        status = lsm_compact(run->lsm, &request->request);
+        break;
+    case ASK_SCRUB:
+        status = lsm_scrub(run->lsm, &request->request);
+        break;
+    }
     request->busy = status == STATUS_OK;
     if (status != STATUS_OK && !run_is_fault(run, status)) {
         model_fail(&run->model, "a request is refused: %s", status_name(status));
@@ -37,12 +50,17 @@ static void request_ask(struct run *run, bool compact)
 
 void act_flush(void *context)
 {
-    request_ask(context, false);
+    request_ask(context, ASK_FLUSH);
 }
 
 void act_compact(void *context)
 {
-    request_ask(context, true);
+    request_ask(context, ASK_COMPACT);
+}
+
+void act_scrub(void *context)
+{
+    request_ask(context, ASK_SCRUB);
 }
 
 void act_floor(void *context)
@@ -64,7 +82,14 @@ void act_forget(void *context)
     write_send(run, key, deletes_first ? DRAW_DELETE : DRAW_OLD);
     write_send(run, key, deletes_first ? DRAW_OLD : DRAW_DELETE);
     act_floor(run);
-    request_ask(run, prng_chance(&run->prng, 3, 4));
+    request_ask(run, prng_chance(&run->prng, 3, 4) ? ASK_COMPACT : ASK_FLUSH);
+}
+
+void forget_key(struct run *run, uint32_t key)
+{
+    write_send(run, key, DRAW_DELETE);
+    act_floor(run);
+    request_ask(run, ASK_COMPACT);
 }
 
 static void excise_done(struct lsm_excise *done, enum status status)
@@ -85,12 +110,16 @@ static void excise_done(struct lsm_excise *done, enum status status)
 void act_excise(void *context)
 {
     struct run *run = context;
-    if (run->excise.busy) {
+    if (run->excise.busy || run->model.excise.pending) {
         return;
     }
     const struct model *model = &run->model;
     uint32_t lower = (uint32_t)prng_below(&run->prng, model->key_count);
     uint32_t upper = lower + 1 + (uint32_t)prng_below(&run->prng, model->key_count - lower);
+    const struct ingester *ingester = &run->ingester;
+    if (ingester->busy && lower < ingester->upper && ingester->lower < upper) {
+        return; /* What comes in may be there before or after. */
+    }
     run->excise = (struct excise){.run = run, .excise.done = excise_done};
     if (lower > 0) {
         run->excise.excise.lower = model_key(model, lower);
@@ -104,6 +133,19 @@ void act_excise(void *context)
         model_excise_begin(&run->model, lower, upper);
     } else if (!run_is_fault(run, status)) {
         model_fail(&run->model, "an excise is refused: %s", status_name(status));
+    }
+}
+
+/* Of some keys nothing that was accepted so far is kept any more. */
+void act_let_go(void *context)
+{
+    struct run *run = context;
+    uint32_t first = key_draw(run);
+    uint32_t count = 1 + (uint32_t)prng_below(&run->prng, 4);
+    for (uint32_t key = first; key < run->plan.key_count && key - first < count; key++) {
+        model_let_go(
+            &run->model, key,
+            (struct version){.time = run->clock, .node = UINT32_MAX, .sequence = UINT32_MAX});
     }
 }
 
@@ -143,5 +185,5 @@ bool requests_are_done(const struct run *run)
             return false;
         }
     }
-    return !run->excise.busy;
+    return !run->excise.busy && !run->ingester.busy && !run->keeper.busy;
 }

@@ -41,12 +41,21 @@ static struct version floor_told(void *context, struct slice key)
     return run->model.floor;
 }
 
+static bool keep_told(void *context, struct slice key, const struct cell *cell)
+{
+    const struct run *run = context;
+    uint32_t index = model_key_find(&run->model, key);
+    return index == UINT32_MAX || version_compare(cell->version, run->model.keys[index].let_go) > 0;
+}
+
 static void open_run(struct env_job *job)
 {
     struct run *run = container_of(job, struct run, open_job);
     struct lsm_options options = run->plan.lsm;
     options.floor = run->plan.floor == FLOOR_NONE ? NULL : floor_told;
     options.failed = failed_told;
+    options.keep = run->plan.act_weights[ACT_LET_GO] > 0 ? keep_told : NULL;
+    options.path = run->path == NULL ? options.path : run->path;
     options.context = run;
     run->lsm = NULL;
     run->open_status = lsm_open(run_env(run), &options, &run->lsm);
@@ -88,6 +97,7 @@ void life_forget(struct run *run)
         run->requests[i].busy = false;
     }
     run->excise.busy = false;
+    files_forget(run);
 }
 
 static void close_finish(void *context)
@@ -98,6 +108,7 @@ static void close_finish(void *context)
             walker_close(&run->walkers[i]);
         }
     }
+    files_close(run);
     lsm_close(run->lsm);
 }
 
@@ -121,6 +132,12 @@ void life_close(struct run *run)
     }
     if (run->excise.busy) {
         model_fail(&run->model, "an excise was never answered");
+    }
+    if (run->ingester.busy && run->ingester.asked) {
+        model_fail(&run->model, "an ingest was never answered");
+    }
+    if (run->keeper.busy) {
+        model_fail(&run->model, "a checkpoint was never answered");
     }
     life_forget(run);
 }
@@ -157,7 +174,7 @@ bool life_stop(struct run *run)
     if (!run_is_alive(run)) {
         return false;
     }
-    if (!run->faulty) {
+    if (!run->faulty && run->begun) {
         run->model.durable_position = UINT64_MAX; /* All that was logged. */
     }
     life_close(run);

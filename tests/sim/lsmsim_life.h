@@ -5,7 +5,8 @@
  *   lsmsim_life.c    one of them: opened, compared with the model, and ended
  *   lsmsim_read.c    gets and iterators
  *   lsmsim_write.c   writes, and what the engine counts
- *   lsmsim_ask.c     flushes, merges, excises, the floor, faults
+ *   lsmsim_ask.c     flushes, merges, scrubs, excises, the floor, faults
+ *   lsmsim_files.c   what leaves and enters as files: exports, ingests, checkpoints
  *   lsmsim_script.c  the same short life, broken at each of its points
  */
 #ifndef TESTS_SIM_LSMSIM_LIFE_H
@@ -43,6 +44,49 @@ struct walker {
     uint32_t step_count;
     struct model_cell *low; /* What had to be visible when it was opened. */
     uint32_t excise_number; /* The model's then; with another the iterator may show what is gone. */
+    bool skip_dead;
+    uint64_t now_ms;
+};
+
+#define INGEST_FILE_COUNT 3u
+#define PATH_ROOM 24u
+
+/* Cells that were written to files by a job, and then come in. */
+struct ingester {
+    struct lsm_ingest ingest;
+    struct env_job job;
+    struct run *run;
+    bool busy;
+    bool asked;                /* The engine has it; before that `write` is ours. */
+    struct model_write *write; /* Its cells; keys [lower, upper) hold them all. */
+    bool takes;
+    uint32_t lower;
+    uint32_t upper;
+    uint32_t file_count;
+    char paths[INGEST_FILE_COUNT][PATH_ROOM];
+    const char *path_pointers[INGEST_FILE_COUNT];
+    enum status made;
+};
+
+struct exporter {
+    struct env_job job;
+    struct run *run;
+    bool busy;
+    bool closes;
+    struct lsm_export *export; /* NULL: none is open. */
+    struct walker walk;        /* Over what the chunks hold. */
+    uint64_t chunk_size;
+};
+
+struct keeper {
+    struct lsm_checkpoint checkpoint;
+    struct run *run;
+    bool busy;
+    bool whole; /* It was told so, and is to be looked at after this life. */
+    char path[PATH_ROOM];
+    uint32_t number;
+    struct model_cell *low; /* What it must hold, */
+    uint32_t excise_number; /* if the model's is still this. */
 };
 
 struct excise {
@@ -87,6 +131,10 @@ struct run {
     struct walker walkers[WALKER_COUNT];
     struct request requests[REQUEST_COUNT];
     struct excise excise;
+    struct ingester ingester;
+    struct exporter exporter;
+    struct keeper keeper;
+    const char *path; /* Of the engine that is opened; NULL: the plan's. */
     struct lsm_stop stop;
     bool stopped;
     uint32_t crash_count;
@@ -121,8 +169,16 @@ void act_get(void *context);
 void act_get_loop(void *context);
 void act_walk(void *context);
 void walker_close(struct walker *walker);
+/* Keys [lower, upper) that a walk passed over, and one that it showed. */
+void walker_skip(struct walker *walker, uint32_t lower, uint32_t upper);
+void walker_found(struct walker *walker, struct slice key, const struct cell *cell);
+/* The index of the first key of the model at or above this one. */
+uint32_t walker_index(const struct walker *walker, struct slice key);
 
 enum draw { DRAW_ANY, DRAW_DELETE, DRAW_OLD }; /* Which cell is written; ANY follows the plan. */
+/* `count_max` cells at most, one after another from `first` on; not sent yet. Values are not in it.
+ */
+struct model_write *write_draw(struct run *run, uint32_t first, uint32_t count_max, enum draw draw);
 void write_send(struct run *run, uint32_t first, enum draw draw);
 void act_write(void *context);
 void act_queued(void *context);
@@ -132,10 +188,24 @@ void act_flush(void *context);
 void act_compact(void *context);
 void act_floor(void *context);
 void act_forget(void *context);
+void act_scrub(void *context);
+/* The key is deleted, and may be forgotten as soon as nothing older is left. */
+void forget_key(struct run *run, uint32_t key);
 void act_excise(void *context);
+void act_let_go(void *context);
 void act_fault(void *context);
 void act_resume(void *context);
 bool requests_are_done(const struct run *run);
+
+void act_ingest(void *context);
+void act_export(void *context);
+void act_checkpoint(void *context);
+/* Whether the key lies where an ingest under way takes all there is. */
+bool ingest_takes(const struct run *run, uint32_t key);
+void files_close(struct run *run); /* In the engine's last moment. */
+void files_forget(struct run *run);
+/* Between two lives: a checkpoint that was told to be whole is opened, and compared. */
+void checkpoint_look(struct run *run);
 
 void life_start(struct run *run);
 /* One try; false: the node died, or the open failed because of a fault. */

@@ -182,6 +182,12 @@ static bool is_forgettable(const struct model *model, const struct model_cell *c
                                          cell->expiry_ms <= hlc_unix_ms(model->floor.time));
 }
 
+/* Rule (8). */
+static bool is_let_go(const struct model *model, uint32_t key, const struct model_cell *cell)
+{
+    return cell->any && version_compare(cell->version, model->keys[key].let_go) <= 0;
+}
+
 static const struct model_write *entry_write(const struct model *model, uint32_t entry)
 {
     return model->writes[entry / MODEL_BATCH_COUNT_MAX];
@@ -263,6 +269,21 @@ void model_accept(struct model *model, struct model_write *write)
     }
 }
 
+/* Rule (7): nothing came, and nothing went. */
+static void ingest_undo(struct model *model, struct model_write *write)
+{
+    if (write->seen) {
+        model_fail(model, "an ingest failed after its cells were read");
+    }
+    for (uint32_t i = 0; i < write->write.record_count; i++) {
+        write->cells[i].any = false;
+    }
+    if (model->excise.with == write) {
+        model->excise.pending = false;
+        model->excise.with = NULL;
+    }
+}
+
 void model_answer(struct model_write *write, enum status status)
 {
     struct model *model = write->model;
@@ -272,9 +293,14 @@ void model_answer(struct model_write *write, enum status status)
     write->answered = true;
     write->status = status;
     if (status == STATUS_OK) {
+        if (model->excise.with == write) {
+            model_excised(model);
+        }
         write_show(model, write);
+    } else if (write->ingested && status != STATUS_CANCELLED) {
+        ingest_undo(model, write);
     }
-    bool synced = status == STATUS_OK && write->write.durability == LSM_SYNCED;
+    bool synced = status == STATUS_OK && write->write.durability == LSM_SYNCED && !write->ingested;
     if (synced && write->write.position > model->durable_position) {
         model->durable_position = write->write.position;
     }
@@ -307,7 +333,8 @@ static bool is_durable(const struct model *model, const struct model_write *writ
     if (synced && ((write->answered && write->status == STATUS_OK) || write->seen)) {
         return true;
     }
-    if (write->write.durability != LSM_NONE && write->write.position <= model->durable_position) {
+    bool logged = write->write.durability != LSM_NONE && !write->ingested;
+    if (logged && write->write.position <= model->durable_position) {
         return true;
     }
     return !synced && write->order < model->flushed_order;
@@ -357,7 +384,8 @@ static struct model_cell low_without(const struct model *model, uint32_t index)
     struct model_cell low = {0};
     for (uint32_t i = 0; i < key->entry_count; i++) {
         const struct model_write *write = entry_write(model, key->entries[i]);
-        if (!is_leaving(model, index, write) && is_visible(write)) {
+        bool comes = write == model->excise.with;
+        if (!is_leaving(model, index, write) && (comes || is_visible(write))) {
             raise_to(&low, entry_cell(model, key->entries[i]));
         }
     }
@@ -368,6 +396,10 @@ void model_excised(struct model *model)
 {
     if (!model->excise.pending) {
         return; /* A read has shown it. */
+    }
+    struct model_write *with = model->excise.with;
+    if (with != NULL) {
+        with->seen = true;
     }
     for (uint32_t i = model->excise.lower; i < model->excise.upper; i++) {
         struct model_key *key = &model->keys[i];
@@ -382,7 +414,30 @@ void model_excised(struct model *model)
         }
     }
     model->excise.pending = false;
+    model->excise.with = NULL;
     model->excise_number++;
+    if (with != NULL) {
+        write_show(model, with);
+    }
+}
+
+void model_ingest(struct model *model, struct model_write *write, bool takes, uint32_t lower,
+                  uint32_t upper)
+{
+    ASSERT(write->ingested);
+    if (takes) {
+        model_excise_begin(model, lower, upper);
+        model->excise.with = write;
+    }
+    model_accept(model, write);
+}
+
+void model_let_go(struct model *model, uint32_t key, struct version version)
+{
+    struct version *let_go = &model->keys[key].let_go;
+    if (version_compare(version, *let_go) > 0) {
+        *let_go = version;
+    }
 }
 
 /* A read under an excise that is not done: whether it shows the stretch without what leaves. */
@@ -390,6 +445,7 @@ static bool shows_excised(const struct model *model, uint32_t key, const struct 
 {
     const struct model_excise *excise = &model->excise;
     if (!excise->pending || key < excise->lower || key >= excise->upper ||
+        is_let_go(model, key, &model->keys[key].low) ||
         model_cell_compare(found, &model->keys[key].low) >= 0) {
         return false;
     }
@@ -425,7 +481,8 @@ static bool cell_check(struct model *model, uint32_t key, const struct cell *cel
 {
     struct model_cell found = model_cell_of(cell);
     *write = write_of(model, key, &found);
-    if (*write == NULL && model_cell_compare(&found, &model->keys[key].base) != 0) {
+    if (*write == NULL && model_cell_compare(&found, &model->keys[key].base) != 0 &&
+        !is_let_go(model, key, &found)) {
         model_fail(model,
                    "key %u: " CELL_FORMAT " is of an earlier life or of none; base " CELL_FORMAT,
                    key, CELL_VALUES(&found), CELL_VALUES(&model->keys[key].base));
@@ -440,6 +497,24 @@ static bool cell_check(struct model *model, uint32_t key, const struct cell *cel
     return right;
 }
 
+static void write_seen(struct model *model, struct model_write *write)
+{
+    write->seen = true;
+    if (write == model->excise.with) {
+        model_excised(model);
+    }
+    if (write->ingested) {
+        write_show(model, write); /* All of it came in one moment. */
+    }
+}
+
+/* Whether a walk at `now_ms` passes over this cell, which is not older than what it must see. */
+static bool is_dead(const struct model_cell *cell, const struct model_cell *low, uint64_t now_ms)
+{
+    struct cell of = cell_of(cell);
+    return cell->any && model_cell_compare(cell, low) >= 0 && !cell_is_live(&of, now_ms);
+}
+
 void model_read(struct model *model, uint32_t key, const struct model_cell *low, enum status status,
                 const struct cell *cell)
 {
@@ -452,6 +527,9 @@ void model_read(struct model *model, uint32_t key, const struct model_cell *low,
         now = true;
     }
     struct model_cell least = now ? known->low : *low;
+    if (is_let_go(model, key, &least)) {
+        least = (struct model_cell){0};
+    }
     if (status == STATUS_NOT_FOUND) {
         if (shows_excised(model, key, &given)) {
             return; /* It was forgotten, or it is excised. */
@@ -478,9 +556,28 @@ void model_read(struct model *model, uint32_t key, const struct model_cell *low,
                    CELL_VALUES(&found), CELL_VALUES(&least));
     }
     if (write != NULL) {
-        write->seen = true;
+        write_seen(model, write);
     }
     raise_to(&known->low, &found);
+}
+
+void model_passed(struct model *model, uint32_t key, const struct model_cell *low, uint64_t now_ms)
+{
+    const struct model_key *known = &model->keys[key];
+    const struct model_cell none = {0};
+    model->read_count++;
+    if (!low->any || is_let_go(model, key, low) || shows_excised(model, key, &none) ||
+        least_forgettable(model, key, low).any) {
+        return;
+    }
+    bool dead = is_dead(&known->base, low, now_ms);
+    for (uint32_t i = 0; i < known->entry_count && !dead; i++) {
+        dead = is_dead(entry_cell(model, known->entries[i]), low, now_ms);
+    }
+    if (!dead) {
+        model_fail(model, "key %u was passed over, but " CELL_FORMAT " lives", key,
+                   CELL_VALUES(low));
+    }
 }
 
 /* --- between two lives ------------------------------------------------------------------------ */
@@ -499,10 +596,12 @@ static struct model_cell durable_of(const struct model *model, uint32_t index)
     return least;
 }
 
-/* Whether a key that was found so holds `cell`, or what came after it. */
-static bool holds(const struct model *model, uint32_t key, const struct model_cell *found,
-                  const struct model_cell *cell)
+bool model_holds(const struct model *model, uint32_t key, const struct model_cell *found,
+                 const struct model_cell *cell)
 {
+    if (is_let_go(model, key, cell)) {
+        return true;
+    }
     if (found->any) {
         return model_cell_compare(found, cell) >= 0;
     }
@@ -528,13 +627,14 @@ static void durable_check(struct model *model, const struct model_cell *found)
 {
     for (uint32_t i = 0; i < model->key_count; i++) {
         struct model_cell least = durable_of(model, i);
-        if (least.any && !holds(model, i, &found[i], &least)) {
+        if (least.any && !model_holds(model, i, &found[i], &least)) {
             model_fail(model,
                        "key %u after the crash: " CELL_FORMAT ", but " CELL_FORMAT " was durable",
                        i, CELL_VALUES(&found[i]), CELL_VALUES(&least));
         }
         bool known = !found[i].any || write_of(model, i, &found[i]) != NULL ||
-                     model_cell_compare(&found[i], &model->keys[i].base) == 0;
+                     model_cell_compare(&found[i], &model->keys[i].base) == 0 ||
+                     is_let_go(model, i, &found[i]);
         if (!known) {
             model_fail(model, "key %u after the crash: " CELL_FORMAT " was excised with others", i,
                        CELL_VALUES(&found[i]));
@@ -558,7 +658,7 @@ static void write_must_hold(struct model *model, const struct model_write *write
 {
     for (uint32_t i = 0; i < write->write.record_count; i++) {
         uint32_t key = write->keys[i];
-        if (write->cells[i].any && !holds(model, key, &found[key], &write->cells[i])) {
+        if (write->cells[i].any && !model_holds(model, key, &found[key], &write->cells[i])) {
             model_fail(model,
                        "key %u after the crash: " CELL_FORMAT " is missing: %s (durability %u, "
                        "position %" PRIu64 ", found " CELL_FORMAT ")",
@@ -579,7 +679,7 @@ static void log_check(struct model *model, const struct model_cell *found)
             continue;
         }
         write_must_hold(model, write, found, "half a batch");
-        if (write->write.durability == LSM_NONE) {
+        if (write->write.durability == LSM_NONE || write->ingested) {
             continue;
         }
         uint64_t position = write->write.position;
@@ -590,19 +690,24 @@ static void log_check(struct model *model, const struct model_cell *found)
     for (uint32_t i = 0; i < model->write_count; i++) {
         const struct model_write *write = model->writes[i];
         uint64_t reach = write->write.durability == LSM_SYNCED ? synced : buffered;
-        bool logged = write->write.durability != LSM_NONE && !is_unknown(write);
+        bool logged = write->write.durability != LSM_NONE && !write->ingested && !is_unknown(write);
         if (logged && write->write.position <= reach) {
             write_must_hold(model, write, found, "a later one of the log is there");
         }
     }
 }
 
-/* Whether a pending excise must have come to its end: something of it is missing. */
+/* Whether a pending excise must have come to its end: something of it is missing, or what comes
+ * with it is there. */
 static bool is_excised(struct model *model, const struct model_cell *found)
 {
+    const struct model_write *with = model->excise.with;
+    if (model->excise.pending && with != NULL && write_is_found(with, found)) {
+        return true;
+    }
     for (uint32_t i = model->excise.lower; model->excise.pending && i < model->excise.upper; i++) {
         struct model_cell least = durable_of(model, i);
-        if (least.any && !holds(model, i, &found[i], &least)) {
+        if (least.any && !model_holds(model, i, &found[i], &least)) {
             return true;
         }
     }
@@ -622,6 +727,7 @@ void model_next_life(struct model *model, const struct model_cell *found)
         model_excised(model);
     }
     model->excise.pending = false;
+    model->excise.with = NULL;
     durable_check(model, found);
     log_check(model, found);
     writes_drop(model);

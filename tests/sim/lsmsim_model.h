@@ -18,6 +18,12 @@
  *  (6) Of a stretch that was excised no cell that was accepted before the call is seen after its
  *      answer, nor after a read that showed it gone, nor after any crash that follows. A crash
  *      before that leaves all of it or nothing.
+ *  (7) What comes in as files is visible all at once, and durable from then on; where it takes the
+ *      place of a stretch, that goes in the same moment. If the answer is a failure, nothing came.
+ *  (8) A key whose owner lets it go, up to a version, may give any cell up to there that was ever
+ *      accepted, or none; what is above is held to all the other rules.
+ *  (9) A walk that passes over the dead passes over a key only if a cell that could be its newest
+ *      is dead at the time it was told, and shows none that is.
  */
 #ifndef TESTS_SIM_LSMSIM_MODEL_H
 #define TESTS_SIM_LSMSIM_MODEL_H
@@ -53,7 +59,8 @@ struct model_excise {
     bool pending;
     uint32_t lower; /* Keys [lower, upper). */
     uint32_t upper;
-    uint32_t order; /* Of the first write that stays. */
+    uint32_t order;           /* Of the first write that stays. */
+    struct model_write *with; /* What comes in its place in the same moment; NULL: nothing. */
 };
 
 /* A batch from its making to the end of the life it was accepted in. */
@@ -65,7 +72,8 @@ struct model_write {
     struct model *model;
     uint32_t order; /* Among the accepted. */
     bool answered;
-    bool seen; /* A read gave it. */
+    bool seen;     /* A read gave it. */
+    bool ingested; /* It comes as files, and is in no log; durability is LSM_SYNCED. */
     enum status status;
 };
 
@@ -75,6 +83,7 @@ struct model_key {
     struct model_cell base;      /* Found when the life began. */
     struct model_cell low;       /* Of (2). */
     struct model_cell forgotten; /* Durably gone up to here. */
+    struct version let_go;       /* See (8); stays for ever. */
     uint32_t *entries;           /* Of this life: write * MODEL_BATCH_COUNT_MAX + record. */
     uint32_t entry_count;
     uint32_t entry_capacity;
@@ -131,6 +140,17 @@ bool model_all_durable(const struct model *model);
 void model_excise_begin(struct model *model, uint32_t lower, uint32_t upper);
 void model_excised(struct model *model);
 
+/* Takes a write over that the engine accepted as files; `takes`: keys [lower, upper) go with it. */
+void model_ingest(struct model *model, struct model_write *write, bool takes, uint32_t lower,
+                  uint32_t upper);
+/* The owner of the key keeps no cell of it up to this version any more. */
+void model_let_go(struct model *model, uint32_t key, struct version version);
+
+/* A walk passed over the key as dead at `now_ms`; `low` as for model_read. */
+void model_passed(struct model *model, uint32_t key, const struct model_cell *low, uint64_t now_ms);
+/* Whether a key that was found so holds `cell`, or what came after it. */
+bool model_holds(const struct model *model, uint32_t key, const struct model_cell *found,
+                 const struct model_cell *cell);
 /* `low`: what had to be visible when the read began; NULL: now. *cell only with STATUS_OK. */
 void model_read(struct model *model, uint32_t key, const struct model_cell *low, enum status status,
                 const struct cell *cell);

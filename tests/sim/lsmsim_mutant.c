@@ -34,6 +34,15 @@ static const struct {
     {"group-visible-early", LSM_MUTANT_GROUP_VISIBLE_EARLY, NULL},
     {"segment-not-settled", LSM_MUTANT_SEGMENT_NOT_SETTLED, NULL},
     {"folder-not-synced", LSM_MUTANT_FOLDER_NOT_SYNCED, NULL},
+    {"purge-ignores-ingest", LSM_MUTANT_PURGE_IGNORES_INGEST, NULL},
+    {"ingest-not-synced", LSM_MUTANT_INGEST_NOT_SYNCED, NULL},
+    {"gap-ignores-writes", LSM_MUTANT_GAP_IGNORES_WRITES, NULL},
+    {"export-loses-edge", LSM_MUTANT_EXPORT_LOSES_EDGE, NULL},
+    {"checkpoint-unflushed", LSM_MUTANT_CHECKPOINT_UNFLUSHED, NULL},
+    {"checkpoint-not-synced", LSM_MUTANT_CHECKPOINT_NOT_SYNCED, NULL},
+    {"keep-by-key-alone", LSM_MUTANT_KEEP_BY_KEY_ALONE, NULL},
+    {"pace-forgets", LSM_MUTANT_PACE_FORGETS, NULL},
+    {"resume-keeps-log", LSM_MUTANT_RESUME_KEEPS_LOG, NULL},
 };
 
 static size_t chosen = ARRAY_COUNT(mutants);

@@ -89,6 +89,11 @@ static void acts_draw(struct plan *plan, struct prng *prng)
         plan->end_weights[end] = weight(prng, 4);
     }
     plan->end_weights[END_POWER] += 1;
+    plan->act_weights[ACT_INGEST] = weight(prng, 5);
+    plan->act_weights[ACT_EXPORT] = weight(prng, 5);
+    plan->act_weights[ACT_CHECKPOINT] = prng_chance(prng, 1, 2) ? between(prng, 1, 2) : 0;
+    plan->act_weights[ACT_SCRUB] = prng_chance(prng, 1, 2) ? 1 : 0;
+    plan->act_weights[ACT_LET_GO] = prng_chance(prng, 1, 3) ? between(prng, 1, 4) : 0;
 }
 
 static void faults_draw(struct plan *plan, struct prng *prng)
@@ -120,8 +125,9 @@ static void faults_draw(struct plan *plan, struct prng *prng)
 /* Lives so short that what counts is in the log alone, and torn when power goes. */
 static void log_draw(struct plan *plan, struct prng *prng)
 {
-    static const enum plan_act left_out[] = {ACT_FLUSH, ACT_COMPACT, ACT_EXCISE, ACT_FORGET,
-                                             ACT_PAUSE, ACT_FAULT,   ACT_RESUME};
+    static const enum plan_act left_out[] = {ACT_FLUSH,  ACT_COMPACT, ACT_EXCISE,
+                                             ACT_FORGET, ACT_PAUSE,   ACT_FAULT,
+                                             ACT_RESUME, ACT_INGEST,  ACT_CHECKPOINT};
     for (size_t i = 0; i < ARRAY_COUNT(left_out); i++) {
         plan->act_weights[left_out[i]] = 0;
     }
@@ -191,6 +197,10 @@ void plan_scripted(struct plan *plan, uint64_t seed)
                         [ACT_FLUSH] = 2,
                         [ACT_COMPACT] = 1,
                         [ACT_EXCISE] = 1,
+                        [ACT_INGEST] = 2,
+                        [ACT_EXPORT] = 2,
+                        [ACT_CHECKPOINT] = 1,
+                        [ACT_SCRUB] = 1,
                         [ACT_FLOOR] = 2},
         .end_weights = {[END_STOP] = 1},
         .steps_max = 12,

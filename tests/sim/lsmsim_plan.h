@@ -22,6 +22,11 @@ enum plan_act {
     ACT_FLOOR,
     ACT_FORGET, /* Deletes a key in a way that makes the purge rule count. */
     ACT_EXCISE, /* A stretch goes. */
+    ACT_INGEST, /* Files come in, perhaps in the place of a stretch. */
+    ACT_EXPORT, /* A stretch leaves as files, a chunk or a part of one at a time. */
+    ACT_CHECKPOINT,
+    ACT_SCRUB,
+    ACT_LET_GO, /* What there is of some keys need not be kept. */
     ACT_FAULT,  /* The disk begins to fail, in seeds where it may. */
     ACT_RESUME, /* It ends, and the engine is told to go on. */
     ACT_PAUSE,  /* A long stretch without anything asked. */

@@ -3,6 +3,7 @@
  *
  * What a read had to see is what was visible as it began (lsmsim_model.h, rule 2).
  */
+#include "base/hlc.h"
 #include "tests/sim/lsmsim_life.h"
 
 /* --- reads ------------------------------------------------------------------------------------ */
@@ -106,15 +107,36 @@ void walker_close(struct walker *walker)
 }
 
 /* Keys that the iterator passed over. */
-static void walker_skip(struct walker *walker, uint32_t lower, uint32_t upper)
+void walker_skip(struct walker *walker, uint32_t lower, uint32_t upper)
 {
-    bool is_old = walker->excise_number != walker->run->model.excise_number;
+    struct model *model = &walker->run->model;
+    bool is_old = walker->excise_number != model->excise_number;
     for (uint32_t i = lower; i < upper && !is_old; i++) {
-        model_read(&walker->run->model, i, &walker->low[i], STATUS_NOT_FOUND, NULL);
+        if (walker->skip_dead) {
+            model_passed(model, i, &walker->low[i], walker->now_ms);
+        } else {
+            model_read(model, i, &walker->low[i], STATUS_NOT_FOUND, NULL);
+        }
     }
 }
 
-static void walker_found(struct walker *walker, struct slice key, const struct cell *cell)
+uint32_t walker_index(const struct walker *walker, struct slice key)
+{
+    const struct model *model = &walker->run->model;
+    uint32_t lower = 0;
+    uint32_t upper = model->key_count;
+    while (lower < upper) {
+        uint32_t middle = (lower + upper) / 2;
+        if (slice_compare(model_key(model, middle), key) < 0) {
+            lower = middle + 1;
+        } else {
+            upper = middle;
+        }
+    }
+    return lower;
+}
+
+void walker_found(struct walker *walker, struct slice key, const struct cell *cell)
 {
     struct model *model = &walker->run->model;
     uint32_t index = model_key_find(model, key);
@@ -122,6 +144,9 @@ static void walker_found(struct walker *walker, struct slice key, const struct c
         model_fail(model, "an iterator gave key %u outside of %u to %u", index, walker->lower,
                    walker->upper);
         return;
+    }
+    if (walker->skip_dead && !cell_is_live(cell, walker->now_ms)) {
+        model_fail(model, "an iterator gave key %u, which is dead", index);
     }
     if (walker->reverse) {
         walker_skip(walker, index + 1, walker->upper);
@@ -132,6 +157,87 @@ static void walker_found(struct walker *walker, struct slice key, const struct c
     }
     if (walker->excise_number == model->excise_number) {
         model_read(model, index, &walker->low[index], STATUS_OK, cell);
+    }
+}
+
+static void walker_look(struct walker *walker)
+{
+    const struct model *model = &walker->run->model;
+    walker->excise_number = model->excise_number;
+    for (uint32_t i = 0; i < model->key_count; i++) {
+        walker->low[i] = model->keys[i].low;
+    }
+}
+
+static void walker_options(struct walker *walker, struct lsm_iterator_options *options)
+{
+    struct run *run = walker->run;
+    *options = (struct lsm_iterator_options){
+        .reverse = walker->reverse,
+        .wait = walker->wait,
+        .work_budget = prng_chance(&run->prng, 1, 2) ? 1 + (uint32_t)prng_below(&run->prng, 8) : 0,
+        .skip_dead = walker->skip_dead,
+        .now_ms = walker->now_ms,
+    };
+}
+
+/* What lies before a resume key was passed over; the bounds of who goes on there. */
+static bool walker_move(struct walker *walker, struct slice from,
+                        struct lsm_iterator_options *options)
+{
+    struct model *model = &walker->run->model;
+    bool whole = walker->reverse && from.size == 0; /* It has not moved yet. */
+    uint32_t index = whole ? walker->upper : walker_index(walker, from);
+    if (index < walker->lower || index > walker->upper) {
+        model_fail(model, "an iterator would go on at key %u, outside of %u to %u", index,
+                   walker->lower, walker->upper);
+        return false;
+    }
+    walker_options(walker, options);
+    options->lower = from;
+    options->upper = from;
+    if (walker->reverse) {
+        options->lower = walker->lower == 0 ? slice_make(NULL, 0) : model_key(model, walker->lower);
+        walker_skip(walker, index, walker->upper);
+        walker->upper = index;
+    } else {
+        bool open = walker->upper == model->key_count;
+        options->upper = open ? slice_make(NULL, 0) : model_key(model, walker->upper);
+        walker_skip(walker, walker->lower, index);
+        walker->lower = index;
+    }
+    return true;
+}
+
+/* Another iterator goes on in its place, over what is visible now. */
+static void walker_resume(struct walker *walker)
+{
+    struct run *run = walker->run;
+    struct slice from;
+    enum status status = lsm_iterator_resume_key(walker->iterator, &from);
+    if (status == STATUS_NOT_FOUND) {
+        walker_skip(walker, walker->lower, walker->upper);
+        walker_close(walker);
+        return;
+    }
+    if (status != STATUS_OK) {
+        if (!run_is_fault(run, status)) {
+            model_fail(&run->model, "no key to resume at: %s", status_name(status));
+        }
+        walker_close(walker);
+        return;
+    }
+    struct lsm_iterator_options options;
+    if (!walker_move(walker, from, &options)) {
+        return;
+    }
+    walker_look(walker);
+    status = lsm_iterator_reopen(walker->iterator, &options);
+    if (status != STATUS_OK) {
+        if (!run_is_fault(run, status)) {
+            model_fail(&run->model, "no iterator again: %s", status_name(status));
+        }
+        walker_close(walker);
     }
 }
 
@@ -158,6 +264,9 @@ static void walker_step(struct walker *walker)
         walker_close(walker);
         return;
     }
+    if (walker->step_count % 8 == 0) {
+        walker_resume(walker);
+    }
 }
 
 static void walker_run(struct env_job *job)
@@ -177,7 +286,6 @@ static void walker_open(struct run *run, struct walker *walker)
     struct model_cell *low = walker->low;
     *walker = (struct walker){.run = run, .low = low};
     walker->job = (struct env_job){.run = walker_run, .done = walker_done};
-    walker->excise_number = model->excise_number;
     walker->reverse = prng_chance(&run->prng, 1, 2);
     walker->wait = prng_chance(&run->prng, 1, 3) ? LSM_NOWAIT : LSM_MAY_BLOCK;
     walker->step_count = 1 + (uint32_t)prng_below(&run->prng, 40);
@@ -187,14 +295,12 @@ static void walker_open(struct run *run, struct walker *walker)
         walker->upper =
             walker->lower + (uint32_t)prng_below(&run->prng, model->key_count - walker->lower + 1);
     }
-    for (uint32_t i = 0; i < model->key_count; i++) {
-        low[i] = model->keys[i].low;
-    }
-    struct lsm_iterator_options options = {
-        .reverse = walker->reverse,
-        .wait = walker->wait,
-        .work_budget = prng_chance(&run->prng, 1, 2) ? 1 + (uint32_t)prng_below(&run->prng, 8) : 0,
-    };
+    walker->skip_dead = prng_chance(&run->prng, 1, 2);
+    /* Clocks of walkers differ. */
+    walker->now_ms = hlc_unix_ms(run->clock) - prng_below(&run->prng, 6);
+    walker_look(walker);
+    struct lsm_iterator_options options;
+    walker_options(walker, &options);
     if (walker->lower > 0) {
         options.lower = model_key(model, walker->lower);
     }

@@ -24,11 +24,16 @@ static void act_pause(void *context)
 }
 
 static void (*const acts[ACT_COUNT])(void *context) = {
-    [ACT_WRITE] = act_write,   [ACT_GET] = act_get,         [ACT_GET_LOOP] = act_get_loop,
-    [ACT_WALK] = act_walk,     [ACT_QUEUED] = act_queued,   [ACT_STATS] = act_stats,
-    [ACT_FLUSH] = act_flush,   [ACT_COMPACT] = act_compact, [ACT_FLOOR] = act_floor,
-    [ACT_FORGET] = act_forget, [ACT_EXCISE] = act_excise,   [ACT_FAULT] = act_fault,
-    [ACT_RESUME] = act_resume, [ACT_PAUSE] = act_pause,
+    [ACT_WRITE] = act_write,           [ACT_GET] = act_get,
+    [ACT_GET_LOOP] = act_get_loop,     [ACT_WALK] = act_walk,
+    [ACT_QUEUED] = act_queued,         [ACT_STATS] = act_stats,
+    [ACT_FLUSH] = act_flush,           [ACT_COMPACT] = act_compact,
+    [ACT_FLOOR] = act_floor,           [ACT_FORGET] = act_forget,
+    [ACT_EXCISE] = act_excise,         [ACT_FAULT] = act_fault,
+    [ACT_RESUME] = act_resume,         [ACT_PAUSE] = act_pause,
+    [ACT_INGEST] = act_ingest,         [ACT_EXPORT] = act_export,
+    [ACT_CHECKPOINT] = act_checkpoint, [ACT_SCRUB] = act_scrub,
+    [ACT_LET_GO] = act_let_go,
 };
 
 /* Until what was asked for is done, or for so many events. */
@@ -61,6 +66,7 @@ void acts_run(struct run *run, uint32_t count)
 /* Opens it, and again after every crash on the way. */
 static void life_begin(struct run *run)
 {
+    checkpoint_look(run);
     for (uint32_t tries = 0; !run_is_over(run); tries++) {
         bool calm = tries >= OPEN_COUNT_MAX;
         life_start(run);
@@ -109,15 +115,26 @@ static void life_run(struct run *run)
     }
 }
 
+static bool writes_are_answered(const struct run *run)
+{
+    for (uint32_t i = run->model.write_count; i > 0; i--) {
+        if (!run->model.writes[i - 1]->answered) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* What was asked for is done, then the engine is stopped. False: the node died on the way. */
 static bool life_finish(struct run *run)
 {
     world_node_call(run->node, act_compact, run);
     acts_run(run, 20);
     uint64_t steps = 0;
-    while (run_is_alive(run) && !requests_are_done(run)) {
+    while (run_is_alive(run) && !(requests_are_done(run) && writes_are_answered(run))) {
         if (world_run_steps(run->world, 1) == 0 || ++steps > STEPS_STUCK) {
-            model_fail(&run->model, "a request never ends");
+            model_fail(&run->model, "%s never ends",
+                       requests_are_done(run) ? "a write" : "a request");
         }
     }
     if (run_is_alive(run)) {
@@ -170,6 +187,8 @@ struct run *run_create(const struct plan *plan, enum world_plant plant, bool ver
     run->world = world_create(plan->seed, &run->plan.world);
     run->node = world_node_add(run->world);
     run->found = heap_sim_take(plan->key_count * sizeof(struct model_cell));
+    run->exporter.walk.low = heap_sim_take(plan->key_count * sizeof(struct model_cell));
+    run->keeper.low = heap_sim_take(plan->key_count * sizeof(struct model_cell));
     for (uint32_t i = 0; i < WALKER_COUNT; i++) {
         run->walkers[i].low = heap_sim_take(plan->key_count * sizeof(struct model_cell));
     }
@@ -194,6 +213,8 @@ void run_destroy(struct run *run, struct run_result *result)
         heap_sim_give(run->walkers[i].low);
     }
     heap_sim_give(run->found);
+    heap_sim_give(run->exporter.walk.low);
+    heap_sim_give(run->keeper.low);
     heap_sim_give(run);
 }
 

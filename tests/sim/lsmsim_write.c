@@ -29,7 +29,8 @@ static const struct model_cell *restampable(const struct run *run, uint32_t inde
             &run->model.writes[entry / MODEL_BATCH_COUNT_MAX]->cells[entry % MODEL_BATCH_COUNT_MAX];
     }
     bool fits = cell->any && cell->kind == CELL_VALUE &&
-                version_compare(cell->version, run->model.floor) > 0;
+                version_compare(cell->version, run->model.floor) > 0 &&
+                version_compare(cell->version, key->let_go) > 0;
     return fits ? cell : NULL;
 }
 
@@ -38,10 +39,18 @@ static uint64_t expiry_draw(struct run *run)
     return hlc_unix_ms(run->clock) + prng_below(&run->prng, 6);
 }
 
-/* A cell that is newer than all before it, or older than some. */
-static struct model_cell cell_forced(struct run *run, enum draw draw)
+/* What is accepted now is above the floor, and above what the owner of the key let go. */
+static uint64_t time_floor(const struct run *run, uint32_t key)
 {
     uint64_t floor = run->model.floor.time;
+    uint64_t let_go = run->model.keys[key].let_go.time;
+    return floor > let_go ? floor : let_go;
+}
+
+/* A cell that is newer than all before it, or older than some. */
+static struct model_cell cell_forced(struct run *run, uint32_t key, enum draw draw)
+{
+    uint64_t floor = time_floor(run, key);
     uint64_t room = run->clock - floor < CLOCK_STEP * 64 ? run->clock - floor : CLOCK_STEP * 64;
     bool deletes = draw == DRAW_DELETE;
     return (struct model_cell){
@@ -57,7 +66,7 @@ static struct model_cell cell_draw(struct run *run, uint32_t key, enum draw draw
     struct prng *prng = &run->prng;
     run->clock += CLOCK_STEP;
     if (draw != DRAW_ANY) {
-        return cell_forced(run, draw);
+        return cell_forced(run, key, draw);
     }
     const struct model_cell *old = restampable(run, key);
     if (old != NULL && prng_chance(prng, run->plan.restamp_percent, 100)) {
@@ -66,9 +75,9 @@ static struct model_cell cell_draw(struct run *run, uint32_t key, enum draw draw
         again.expiry_ms = prng_chance(prng, 1, 4) ? 0 : expiry_draw(run);
         return again;
     }
-    uint64_t floor = run->model.floor.time;
+    uint64_t floor = time_floor(run, key);
     uint64_t time = run->clock - prng_below(prng, (uint64_t)run->plan.version_spread + 1);
-    if (time <= floor) { /* What is accepted after the floor was raised is above it. */
+    if (time <= floor) {
         time = floor + 1 + prng_below(prng, run->clock - floor);
     }
     struct model_cell cell = {
@@ -84,13 +93,10 @@ static struct model_cell cell_draw(struct run *run, uint32_t key, enum draw draw
     return cell;
 }
 
-static struct model_write *write_make(struct run *run, uint32_t first, enum draw draw,
-                                      uint8_t *values)
+struct model_write *write_draw(struct run *run, uint32_t first, uint32_t count_max, enum draw draw)
 {
     struct model_write *write = heap_sim_take(sizeof(*write));
-    uint32_t count = 1 + (uint32_t)prng_below(&run->prng, run->plan.batch_count_max);
-    count = count > run->plan.key_count ? run->plan.key_count : count;
-    count = draw == DRAW_ANY ? count : 1;
+    uint32_t count = 1 + (uint32_t)prng_below(&run->prng, count_max);
     write->model = &run->model;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t key = (first + i) % run->plan.key_count;
@@ -104,22 +110,44 @@ static struct model_write *write_make(struct run *run, uint32_t first, enum draw
                      .expiry_ms = drawn.expiry_ms,
                      .kind = drawn.kind},
         };
-        if (drawn.kind == CELL_VALUE) {
-            struct slice value = model_value(&run->model, key, drawn.version);
+    }
+    write->write = (struct lsm_write){.records = write->records, .record_count = count};
+    return write;
+}
+
+static struct model_write *write_make(struct run *run, uint32_t first, enum draw draw,
+                                      uint8_t *values)
+{
+    const struct plan *plan = &run->plan;
+    uint32_t most =
+        plan->batch_count_max < plan->key_count ? plan->batch_count_max : plan->key_count;
+    struct model_write *write = write_draw(run, first, draw == DRAW_ANY ? most : 1, draw);
+    for (uint32_t i = 0; i < write->write.record_count; i++) {
+        struct cell *cell = &write->records[i].cell;
+        if (cell->kind == CELL_VALUE) {
+            struct slice value = model_value(&run->model, write->keys[i], cell->version);
             if (value.size > 0) {
                 memcpy(values, value.data, value.size);
             }
-            write->records[i].cell.value = slice_make(values, value.size);
+            cell->value = slice_make(values, value.size);
             values += value.size;
         }
     }
-    write->write = (struct lsm_write){
-        .records = write->records,
-        .record_count = count,
-        .durability = (enum lsm_durability)plan_choose(&run->prng, run->plan.durability_weights, 3),
-        .done = write_done,
-    };
+    write->write.durability =
+        (enum lsm_durability)plan_choose(&run->prng, run->plan.durability_weights, 3);
+    write->write.done = write_done;
     return write;
+}
+
+/* What an ingest takes with all there is may be accepted before or after that moment. */
+static bool is_taken(const struct run *run, const struct model_write *write)
+{
+    for (uint32_t i = 0; i < write->write.record_count; i++) {
+        if (ingest_takes(run, write->keys[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void write_send(struct run *run, uint32_t first, enum draw draw)
@@ -127,6 +155,11 @@ void write_send(struct run *run, uint32_t first, enum draw draw)
     size_t huge = (size_t)run->plan.value_size_max + run->plan.value_huge_max;
     uint8_t *values = heap_sim_take(MODEL_BATCH_COUNT_MAX * huge + 1);
     struct model_write *write = write_make(run, first, draw, values);
+    if (is_taken(run, write)) {
+        heap_sim_give(values);
+        heap_sim_give(write);
+        return;
+    }
     enum status status = lsm_write(run->lsm, &write->write);
     heap_sim_give(values); /* The engine copied them. */
     write->write.records = NULL;
@@ -160,7 +193,8 @@ void act_queued(void *context)
     }
     for (uint32_t i = model->write_count; i > 0 && model->write_count - i < 8; i--) {
         const struct model_write *write = model->writes[i - 1];
-        if (write->answered || write->write.durability != LSM_SYNCED || run->faulty) {
+        bool logged = write->write.durability == LSM_SYNCED && !write->ingested;
+        if (write->answered || !logged || run->faulty) {
             continue;
         }
         for (uint32_t j = 0; j < write->write.record_count; j++) {
@@ -187,7 +221,8 @@ static void stats_look(struct run *run)
     for (uint32_t i = 0; i < run->model.write_count; i++) {
         const struct model_write *write = run->model.writes[i];
         for (uint32_t j = 0; j < write->write.record_count; j++) {
-            if (version_compare(write->cells[j].version, stats.version_max) > 0) {
+            bool in = !write->ingested || write->seen;
+            if (in && version_compare(write->cells[j].version, stats.version_max) > 0) {
                 model_fail(&run->model, "version_max is below a version that was accepted");
             }
         }
