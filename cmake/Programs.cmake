@@ -40,6 +40,7 @@ function(ringkv_program name)
   endforeach()
   if(TARGET PkgConfig::JEMALLOC)
     target_link_libraries(${name} PRIVATE PkgConfig::JEMALLOC)
+    target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/jemalloc.c)
   endif()
 endfunction()
 
