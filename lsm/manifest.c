@@ -7,7 +7,7 @@
  *  (2) After a torn tail was found, the file is rewritten before anything is appended (the engine
  *      does so at every open), so that (1) holds for the next reader.
  *  (3) The state in memory is made by decoding the very bytes that were written, and changes only
- *      once they are durable.
+ *      once they are durable. (An open that cut the log changes it before it rewrites the file.)
  *  (4) After a write that failed nothing is appended to that file: it may hold the edit, or a part.
  */
 #include "lsm/manifest.h"
@@ -706,6 +706,20 @@ void manifest_close(struct manifest *manifest)
     manifest_state_deinit(&manifest->state);
     mutex_deinit(&manifest->mutex);
     *manifest = (struct manifest){0};
+}
+
+void manifest_cut_log(struct manifest *manifest, uint64_t position)
+{
+    mutex_lock(&manifest->mutex);
+    struct manifest_state *state = &manifest->state;
+    ASSERT(position >= state->replay_position);
+    for (uint32_t i = 0; i < state->excise_count; i++) {
+        if (state->excises[i].position > position) {
+            state->excises[i].position = position;
+        }
+    }
+    excises_prune(state);
+    mutex_unlock(&manifest->mutex);
 }
 
 /* Writes and syncs the new file under its temporary name. */

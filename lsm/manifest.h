@@ -53,7 +53,8 @@ struct manifest_segment {
 };
 
 /* A stretch that went: records of it that end at or before `position` are not replayed. Kept until
- * the replay position is there. */
+ * the replay position is there. Never beyond the end of a log that an open cut: positions from
+ * there on are given out again. */
 struct manifest_excise {
     struct clip stretch; /* Owned. */
     uint64_t position;
@@ -124,6 +125,9 @@ struct manifest {
  * STATUS_IO, STATUS_NO_MEMORY. */
 MUST_USE enum status manifest_open(struct manifest *manifest, struct env *env, const char *folder);
 void manifest_close(struct manifest *manifest);
+/* The log was found to end at `position`, and goes on there: what it held beyond is lost, and no
+ * excise reaches further. In memory only: for an open, before its rewrite. */
+void manifest_cut_log(struct manifest *manifest, uint64_t position);
 /* Replaces the file by one that holds the state with `edit` (may be empty) applied. Blocks.
  * STATUS_IO, STATUS_NO_SPACE, STATUS_NO_MEMORY, STATUS_TOO_LARGE. */
 MUST_USE enum status manifest_rewrite(struct manifest *manifest, struct slice edit);

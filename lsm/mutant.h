@@ -20,6 +20,7 @@ enum lsm_mutant {
     LSM_MUTANT_REPLAY_IGNORES_EXCISE,    /* A replay brings back a stretch that went. */
     LSM_MUTANT_QUEUE_IGNORES_EXCISE,     /* So does a group that is synced meanwhile. */
     LSM_MUTANT_FLUSH_IGNORES_EXCISE,     /* What comes after it is flushed before it is done. */
+    LSM_MUTANT_EXCISE_REACHES_ON,        /* It takes what is written where the log was cut. */
     LSM_MUTANT_GET_STOPS_AT_EQUAL,       /* A get does not look for greater stamps. */
     LSM_MUTANT_REMOVE_BEFORE_COMMIT,     /* A flush's log goes before the edit that drops it. */
     LSM_MUTANT_FLUSH_MOVES_REPLAY_EARLY, /* Past what is still in the active memtable. */

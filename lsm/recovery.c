@@ -6,7 +6,8 @@
  *  (2) read the log into memtables: damage of synced records ends the open, with nothing changed;
  *  (3) make a new segment, with a new nonce, of a file that has been one if there is any;
  *  (4) rewrite the manifest: it names the new segment and where its records begin, so whatever
- *      earlier segments hold from there on -- a torn tail -- is void for good;
+ *      earlier segments hold from there on -- a torn tail -- is void for good. Positions of what
+ *      was lost are given out again, so an excise that reached to them reaches less far in it;
  *  (5) remove files the manifest does not name.
  */
 #include <stdio.h>
@@ -549,6 +550,9 @@ static enum status log_begin(struct lsm *lsm)
     manifest_put_next_file(&edit, lsm->next_file_id);
     if (anew) {
         manifest_put_replay(&edit, lsm->wal.position, segment->id);
+    }
+    if (!LSM_MUTANT(EXCISE_REACHES_ON)) {
+        manifest_cut_log(&lsm->manifest, lsm->wal.position);
     }
     status = buffer_status(&edit);
     if (status == STATUS_OK) {
