@@ -25,6 +25,7 @@ static const struct {
     {"replay-ignores-excise", LSM_MUTANT_REPLAY_IGNORES_EXCISE, NULL},
     {"queue-ignores-excise", LSM_MUTANT_QUEUE_IGNORES_EXCISE, NULL},
     {"flush-ignores-excise", LSM_MUTANT_FLUSH_IGNORES_EXCISE, NULL},
+    {"excise-reaches-on", LSM_MUTANT_EXCISE_REACHES_ON, NULL},
     {"get-stops-at-equal", LSM_MUTANT_GET_STOPS_AT_EQUAL, NULL},
     {"remove-before-commit", LSM_MUTANT_REMOVE_BEFORE_COMMIT, NULL},
     {"flush-moves-replay-early", LSM_MUTANT_FLUSH_MOVES_REPLAY_EARLY, NULL},

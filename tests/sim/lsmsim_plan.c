@@ -141,6 +141,11 @@ static void log_draw(struct plan *plan, struct prng *prng)
     plan->end_weights[END_POWER] = 8;
     plan->end_weights[END_POWER_IN_JOB] = 4;
     plan->lsm.memtable_size = 256 * KIB;
+    if (prng_chance(prng, 1, 2)) { /* The log may be cut before where an excise was asked for. */
+        plan->act_weights[ACT_EXCISE] = between(prng, 2, 8);
+        plan->options.operation_count = between(prng, 8, 20);
+        plan->steps_max = between(prng, 2, 16);
+    }
 }
 
 void plan_draw(struct plan *plan, uint64_t seed, const struct plan_options *options)
