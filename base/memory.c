@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static const struct memory_hooks memory_library = {
     .allocate = malloc,
@@ -63,4 +64,41 @@ void memory_free(void *memory)
     if (memory != NULL) {
         memory_installed->release(memory);
     }
+}
+
+void *memory_allocate_huge(size_t size)
+{
+    ASSERT(size > 0);
+    ASSERT(size % MEMORY_HUGE_SIZE == 0);
+    if (memory_installed != &memory_library) {
+        return memory_allocate(size);
+    }
+    /* One more than wanted, of which what lies outside the aligned part goes again. */
+    uint8_t *start = mmap(NULL, size + MEMORY_HUGE_SIZE, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED) {
+        return NULL;
+    }
+    size_t before = -(uintptr_t)start & (MEMORY_HUGE_SIZE - 1);
+    if (before > 0) {
+        int rc = munmap(start, before);
+        ASSERT(rc == 0);
+    }
+    int rc = munmap(start + before + size, MEMORY_HUGE_SIZE - before);
+    ASSERT(rc == 0);
+    (void)madvise(start + before, size, MADV_HUGEPAGE); /* A wish. */
+    return start + before;
+}
+
+void memory_free_huge(void *memory, size_t size)
+{
+    if (memory == NULL) {
+        return;
+    }
+    if (memory_installed != &memory_library) {
+        memory_free(memory);
+        return;
+    }
+    int rc = munmap(memory, size);
+    ASSERT(rc == 0);
 }

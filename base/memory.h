@@ -27,4 +27,12 @@ MUST_USE void *memory_resize(void *memory, size_t size);
 MUST_USE char *memory_copy_string(const char *text);
 void memory_free(void *memory);
 
+/* Whole huge pages, aligned so, where the system has them and no hooks are installed: for what is
+ * large and read here and there, where it costs as much to find a small page as to read it. `size`
+ * is a multiple of MEMORY_HUGE_SIZE; the bytes are undefined. Nothing is taken before it is
+ * touched, and all of it is given back at once, by memory_free_huge() alone. */
+#define MEMORY_HUGE_SIZE ((size_t)2 << 20)
+MUST_USE void *memory_allocate_huge(size_t size);
+void memory_free_huge(void *memory, size_t size); /* With the size it was taken with. */
+
 #endif

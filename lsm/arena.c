@@ -11,22 +11,9 @@
 #include "lsm/arena.h"
 
 #include "base/memory.h"
+#include "base/poison.h"
 
 #define ARENA_ALIGNMENT 8u
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ARENA_POISON 1
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define ARENA_POISON 1
-#endif
-#ifdef ARENA_POISON
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
-#define ASAN_UNPOISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
-#endif
 
 struct arena_chunk {
     struct arena_chunk *next;

@@ -31,6 +31,7 @@
 #include "base/slice.h"
 #include "lsm/budget.h"
 #include "lsm/epoch.h"
+#include "lsm/slab.h"
 
 #define CACHE_ENTRY_HEADER_SIZE 64u /* A block so much below 4 KiB fills one page with it. */
 
@@ -49,17 +50,22 @@ struct cache_slot {
 struct cache_entry {
     struct epoch_item item;
     struct list_node node; /* In the ring, or among those evicted. */
-    struct cache_slot *slot;
+    union {
+        struct cache_slot *slot; /* While it is in the ring; */
+        struct cache *cache;     /* among those evicted. */
+    };
     uint32_t size;         /* Bytes of data. */
     _Atomic uint8_t lives; /* Rounds of the hand it stays; set anew each time it is found. */
     uint8_t weight;        /* What `lives` is set to. */
-    uint8_t reserved[6];
+    uint16_t chunk;        /* Of the slab; SLAB_NONE: the entry lies in the heap. */
+    uint8_t reserved[4];
     _Atomic uint32_t references; /* One is the cache's, which it keeps past the epoch. */
     uint8_t data[];
 };
 
 struct cache {
     struct budget *budget;
+    struct slab slab;      /* Most entries lie in it, where there is room for huge pages. */
     struct epoch epoch;    /* Its own: collecting is so cheap here that an insert can do it. */
     _Atomic uint64_t time; /* Misses so far. */
     _Atomic uint64_t entry_count; /* Changed under the mutex. */
@@ -67,6 +73,7 @@ struct cache {
     struct list_node ring;        /* The hand points at its first. */
     struct list_node evicted;     /* Unreachable, not yet handed to the epoch. */
     uint32_t evicted_count;
+    uint16_t mended;                  /* The chunk that is being emptied; or SLAB_NONE. */
     _Atomic uint64_t leaf_read_count; /* Parts of indexes that were read again. */
     _Atomic uint64_t insert_count;
     _Atomic uint64_t evict_count;
@@ -74,7 +81,7 @@ struct cache {
 
 /* The budget must outlive the cache. */
 void cache_init(struct cache *cache, struct budget *budget);
-/* Every slot was forgotten, and nobody is inside. */
+/* Every slot was forgotten, nobody is inside, and no entry is pinned. */
 void cache_deinit(struct cache *cache);
 
 /* A few nanoseconds each; from any thread, nested or not. Not to be held over a read. */
@@ -101,6 +108,8 @@ static inline struct cache_entry *cache_find(struct cache_slot *slot)
     }
     /* NOLINTNEXTLINE(performance-no-int-to-ptr): what the slot holds unless it is odd. */
     struct cache_entry *entry = (struct cache_entry *)(uintptr_t)word;
+    __builtin_prefetch(entry->data); /* The first line and the second come together. */
+    __builtin_prefetch(entry->data + CACHE_ENTRY_HEADER_SIZE);
     if (atomic_load_explicit(&entry->lives, memory_order_relaxed) != entry->weight) {
         atomic_store_explicit(&entry->lives, entry->weight, memory_order_relaxed);
     }
@@ -110,7 +119,7 @@ static inline struct cache_entry *cache_find(struct cache_slot *slot)
 /* The entry in this slot, found and pinned, or NULL. It stays where it is until cache_unpin(), even
  * if the cache itself has let go of it. Enters by itself. */
 struct cache_entry *cache_pin(struct cache *cache, struct cache_slot *slot);
-void cache_unpin(struct cache_entry *entry);
+void cache_unpin(struct cache *cache, struct cache_entry *entry);
 
 /* Whether that many bytes fit without any eviction. */
 bool cache_has_room(const struct cache *cache, size_t size);

@@ -17,7 +17,7 @@ static struct table_cursor *cursor_of(struct cursor *cursor)
 static void cursor_unpin(struct table_cursor *cursor)
 {
     if (cursor->pinned != NULL) {
-        cache_unpin(cursor->pinned);
+        cache_unpin(cursor->table->cache, cursor->pinned);
         cursor->pinned = NULL;
     }
 }
@@ -295,7 +295,7 @@ void table_cursor_open(struct table_cursor *cursor, const struct table *table)
 void table_cursor_close(struct table_cursor *cursor)
 {
     cursor_unpin(cursor);
-    table_view_close(&cursor->view);
+    table_view_close(cursor->table, &cursor->view);
     buffer_deinit(&cursor->scratch);
     block_cursor_deinit(&cursor->block);
     *cursor = (struct table_cursor){0};

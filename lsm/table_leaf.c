@@ -130,10 +130,10 @@ static enum status leaf_read(const struct table *table, uint32_t leaf_index, enu
     return status;
 }
 
-static void view_leave(struct table_view *view)
+static void view_leave(const struct table *table, struct table_view *view)
 {
     if (view->pinned != NULL) {
-        cache_unpin(view->pinned);
+        cache_unpin(table->cache, view->pinned);
         view->pinned = NULL;
     }
     view->block_count = 0;
@@ -144,7 +144,7 @@ enum status table_view_open(const struct table *table, uint32_t leaf_index, enum
 {
     ASSERT(leaf_index < table->leaf_count);
     struct cache_slot *slot = &table->leaves[leaf_index].slot;
-    view_leave(view);
+    view_leave(table, view);
     view->pinned = cache_pin(table->cache, slot);
     if (view->pinned != NULL) {
         view_set(table, leaf_index, cache_entry_data(view->pinned).data, view);
@@ -161,9 +161,9 @@ enum status table_view_open(const struct table *table, uint32_t leaf_index, enum
     return STATUS_OK;
 }
 
-void table_view_close(struct table_view *view)
+void table_view_close(const struct table *table, struct table_view *view)
 {
-    view_leave(view);
+    view_leave(table, view);
     buffer_deinit(&view->own);
 }
 
@@ -209,7 +209,7 @@ enum status table_leaf_find(const struct table *table, struct slice key, uint64_
         *block_index = table_view_search(&view, key, prefix);
         *handle = table_view_handle(&view, *block_index);
     }
-    table_view_close(&view);
+    table_view_close(table, &view);
     return status;
 }
 
@@ -249,7 +249,7 @@ enum status table_leaf_keep(const struct table *table, uint32_t block_index, enu
     if (status == STATUS_OK) {
         *offset = table_view_handle(&view, block_index).offset;
     }
-    table_view_close(&view);
+    table_view_close(table, &view);
     return status;
 }
 

@@ -74,7 +74,7 @@ uint32_t table_leaf_of_key(const struct table *table, struct slice key);
  * this fails. STATUS_WOULD_BLOCK, STATUS_IO, STATUS_NO_MEMORY */
 MUST_USE enum status table_view_open(const struct table *table, uint32_t leaf_index,
                                      enum lsm_wait wait, struct table_view *view);
-void table_view_close(struct table_view *view);
+void table_view_close(const struct table *table, struct table_view *view);
 /* Where the block lies that may hold the key. On STATUS_CORRUPT *block_index is the first one of
  * those lost. */
 MUST_USE enum status table_leaf_find(const struct table *table, struct slice key, uint64_t prefix,

@@ -216,16 +216,16 @@ Test(cache, a_pinned_entry_outlives_the_cache_s_interest_in_it)
     struct cache_entry *again = cache_pin(&fixture.cache, &fixture.slots[3]);
     cr_assert_not_null(entry);
     cr_assert_eq(entry, again);
-    cache_unpin(again);
+    cache_unpin(&fixture.cache, again);
     for (uint32_t i = 10; i < SLOT_COUNT; i++) {
         (void)use(&fixture, i);
         (void)use(&fixture, i);
     }
     cr_assert_not(holds(&fixture, 3));
-    fixture_close(&fixture);
-    cr_assert_eq(pieces, 1);
+    cache_forget(&fixture.cache, fixture.slots, SLOT_COUNT);
     cr_assert_eq(cache_entry_data(entry).data[BLOCK_SIZE - 1], 3);
-    cache_unpin(entry);
+    cache_unpin(&fixture.cache, entry);
+    fixture_close(&fixture);
     cr_assert_eq(pieces, 0);
     memory_set_hooks(NULL);
 }
@@ -301,7 +301,7 @@ static void *race_run(void *argument)
         }
         if (pinned != NULL) {
             cr_assert_eq(cache_entry_data(pinned).data[BLOCK_SIZE / 2], index % 251);
-            cache_unpin(pinned);
+            cache_unpin(&fixture->cache, pinned);
         }
     }
     return NULL;
@@ -326,4 +326,151 @@ Test(cache, threads_find_their_blocks_or_none, .timeout = 120)
     cr_assert_gt(fixture.cache.evict_count, 100);
     cr_assert_leq(budget_used(&fixture.budget, BUDGET_CACHE), ROOM_BLOCKS * 4096u);
     fixture_close(&fixture);
+}
+
+/* Room for huge pages. */
+#define LARGE_ROOM (UINT64_C(64) << 20)
+#define LARGE_SLOT_COUNT 20000u
+
+static bool large_use(struct cache *cache, struct cache_slot *slot, uint32_t index)
+{
+    uint8_t block[BLOCK_SIZE];
+    unsigned inside = cache_enter(cache);
+    const struct cache_entry *entry = cache_find(slot);
+    if (entry != NULL) {
+        struct slice data = cache_entry_data(entry);
+        cr_assert(data.data[0] == index % 251 && data.data[BLOCK_SIZE - 1] == index % 251);
+    }
+    cache_leave(cache, inside);
+    if (entry == NULL && cache_wants(cache, slot, BLOCK_SIZE)) {
+        memset(block, (int)(index % 251), BLOCK_SIZE);
+        cache_insert(cache, slot, slice_make(block, BLOCK_SIZE), CACHE_BLOCK);
+    }
+    return entry != NULL;
+}
+
+/* Chunks go back as others grow, though evicted blocks lie in all of them; what stays is found. */
+Test(cache, a_large_one_gives_whole_chunks_back, .timeout = 120)
+{
+    static struct cache_slot slots[LARGE_SLOT_COUNT];
+    struct budget budget;
+    struct cache cache;
+    budget_init(&budget, LARGE_ROOM);
+    cache_init(&cache, &budget);
+    for (uint32_t i = 0; i < LARGE_SLOT_COUNT; i++) {
+        (void)large_use(&cache, &slots[i], i);
+    }
+    cr_assert_eq(budget_used(&budget, BUDGET_CACHE), LARGE_ROOM);
+    /* The first blocks went to the heap: they might have been all. */
+    cr_assert_eq(cache.slab.chunk_count, LARGE_ROOM / MEMORY_HUGE_SIZE - 1);
+    for (uint64_t taken = 1u << 20; taken <= 48u << 20; taken += 1u << 20) {
+        budget_set(&budget, BUDGET_MEMTABLES, taken);
+        cache_trim(&cache);
+        uint64_t room = budget_cache_room(&budget);
+        cr_assert_leq(budget_used(&budget, BUDGET_CACHE), room);
+        cr_assert_geq(budget_used(&budget, BUDGET_CACHE) + 4096, room);
+        cr_assert_leq(cache.slab.chunk_count * MEMORY_HUGE_SIZE, room + MEMORY_HUGE_SIZE);
+    }
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < LARGE_SLOT_COUNT; i++) {
+        found += cache_find(&slots[i]) != NULL && large_use(&cache, &slots[i], i);
+    }
+    cr_assert_eq(found, budget_used(&budget, BUDGET_CACHE) / 4096);
+    cache_forget(&cache, slots, LARGE_SLOT_COUNT);
+    cr_assert_eq(budget_used(&budget, BUDGET_CACHE), 0);
+    cache_deinit(&cache);
+}
+
+/* Entries that need the heap, while a third of those in chunks is used all the time: what the hand
+ * takes between them is of no use to the heap. */
+Test(cache, holes_in_chunks_do_not_add_up, .timeout = 120)
+{
+    static struct cache_slot slots[LARGE_SLOT_COUNT];
+    static struct cache_slot wide_slots[LARGE_SLOT_COUNT];
+    static uint8_t wide[5 * 1024 - CACHE_ENTRY_HEADER_SIZE];
+    struct budget budget;
+    struct cache cache;
+    uint64_t taken_max = 0;
+    uint64_t heap = 0;
+    budget_init(&budget, LARGE_ROOM);
+    cache_init(&cache, &budget);
+    for (uint32_t i = 0; i < LARGE_SLOT_COUNT; i++) {
+        (void)large_use(&cache, &slots[i], i);
+    }
+    for (uint32_t i = 0; i < LARGE_SLOT_COUNT; i++) {
+        for (uint32_t used = 0; i % 1000 == 0 && used < LARGE_SLOT_COUNT; used += 3) {
+            unsigned inside = cache_enter(&cache);
+            (void)cache_find(&slots[used]);
+            cache_leave(&cache, inside);
+        }
+        cache_insert(&cache, &wide_slots[i], slice_make(wide, sizeof(wide)), CACHE_BLOCK);
+        if (i % 100 == 0) {
+            heap = 0;
+            for (uint32_t other = 0; other <= i; other++) {
+                heap += cache_find(&wide_slots[other]) != NULL ? 5 * 1024 : 0;
+            }
+            uint64_t taken = cache.slab.chunk_count * MEMORY_HUGE_SIZE + heap;
+            taken_max = taken > taken_max ? taken : taken_max;
+        }
+    }
+    cr_assert_gt(heap, LARGE_ROOM / 8);
+    cr_assert_leq(taken_max, LARGE_ROOM + LARGE_ROOM / 10, "of %lu: %lu", (unsigned long)LARGE_ROOM,
+                  (unsigned long)taken_max);
+    cache_forget(&cache, slots, LARGE_SLOT_COUNT);
+    cache_forget(&cache, wide_slots, LARGE_SLOT_COUNT);
+    cr_assert_eq(cache.slab.chunk_count, 0);
+    cache_deinit(&cache);
+}
+
+struct large_race {
+    struct cache *cache;
+    struct cache_slot *slots;
+    uint64_t seed;
+    uint64_t hit_count;
+};
+
+static void *large_race_run(void *argument)
+{
+    struct large_race *race = argument;
+    struct prng prng;
+    prng_init(&prng, race->seed);
+    for (uint32_t i = 0; i < 60000; i++) {
+        uint32_t index = (uint32_t)prng_below(&prng, LARGE_SLOT_COUNT);
+        race->hit_count += large_use(race->cache, &race->slots[index], index);
+        struct cache_entry *pinned = cache_pin(race->cache, &race->slots[index]);
+        if (i % 1000 == 0) {
+            budget_set(race->cache->budget, BUDGET_MEMTABLES,
+                       prng_below(&prng, 60) * (UINT64_C(1) << 20));
+            cache_trim(race->cache);
+        }
+        if (pinned != NULL) {
+            cr_assert_eq(cache_entry_data(pinned).data[BLOCK_SIZE / 2], index % 251);
+            cache_unpin(race->cache, pinned);
+        }
+    }
+    return NULL;
+}
+
+Test(cache, threads_find_their_blocks_while_chunks_come_and_go, .timeout = 120)
+{
+    static struct cache_slot slots[LARGE_SLOT_COUNT];
+    struct budget budget;
+    struct cache cache;
+    budget_init(&budget, LARGE_ROOM);
+    cache_init(&cache, &budget);
+    pthread_t threads[4];
+    struct large_race races[4];
+    uint64_t hits = 0;
+    for (uint32_t i = 0; i < 4; i++) {
+        races[i] = (struct large_race){.cache = &cache, .slots = slots, .seed = i + 1};
+        cr_assert_eq(pthread_create(&threads[i], NULL, large_race_run, &races[i]), 0);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        cr_assert_eq(pthread_join(threads[i], NULL), 0);
+        hits += races[i].hit_count;
+    }
+    cr_assert_gt(hits, 10000);
+    cr_assert_gt(cache.evict_count, 10000);
+    cache_forget(&cache, slots, LARGE_SLOT_COUNT);
+    cache_deinit(&cache);
 }

@@ -78,3 +78,24 @@ Test(memory, hooks_see_every_call_and_null_restores_the_library)
     memory_free(after);
     cr_assert_eq(releases, 2);
 }
+
+Test(memory, huge_pages_are_aligned_and_hold_what_is_put_there)
+{
+    size_t size = 3 * MEMORY_HUGE_SIZE;
+    uint8_t *memory = memory_allocate_huge(size);
+    cr_assert_not_null(memory);
+    cr_assert_eq((uintptr_t)memory % MEMORY_HUGE_SIZE, 0);
+    memset(memory, 7, size);
+    cr_assert_eq(memory[size - 1], 7);
+    memory_free_huge(memory, size);
+    memory_free_huge(NULL, size);
+    memory_set_hooks(&counted);
+    calls_left = 1;
+    releases = 0;
+    memory = memory_allocate_huge(MEMORY_HUGE_SIZE);
+    cr_assert_not_null(memory);
+    cr_assert_null(memory_allocate_huge(MEMORY_HUGE_SIZE));
+    memory_free_huge(memory, MEMORY_HUGE_SIZE);
+    cr_assert_eq(releases, 1);
+    memory_set_hooks(NULL);
+}
