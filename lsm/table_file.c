@@ -124,7 +124,7 @@ void table_file_close(struct table_file *file)
     if (file == NULL) {
         return;
     }
-    struct env_file *handle = file->file;
+    struct env_file *handle = NULL;
     if (file->pool != NULL) {
         mutex_lock(&file->pool->mutex);
         handle = file->file;
@@ -133,6 +133,8 @@ void table_file_close(struct table_file *file)
             atomic_fetch_sub_explicit(&file->pool->open_count, 1, memory_order_relaxed);
         }
         mutex_unlock(&file->pool->mutex);
+    } else {
+        handle = file->file;
     }
     if (handle != NULL) {
         file->env->ops->file_close(handle);
