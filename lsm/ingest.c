@@ -245,7 +245,8 @@ static bool overlaps(const struct run *run, const struct table_properties *prope
 }
 
 /* The bottom, if nothing there is in the way and no merge is on its way there: it would have to
- * take the new tables in. (What an excise takes first is in nobody's way.) */
+ * take the new tables in. So would a sweep: of the sides of a gap in a table it makes one. (What an
+ * excise takes first is in nobody's way.) */
 static bool fits_bottom_locked(const struct lsm *lsm, const struct ingest *ingest,
                                const struct run **bottom)
 {
@@ -253,7 +254,8 @@ static bool fits_bottom_locked(const struct lsm *lsm, const struct ingest *inges
     const struct table_set *set = lsm->sources->tables;
     *bottom = NULL;
     if (compaction->merging_count > 0 ||
-        (compaction->phase != COMPACTION_IDLE && (compaction->bottom || compaction->moves))) {
+        (compaction->phase != COMPACTION_IDLE &&
+         (compaction->bottom || compaction->moves || compaction->sweeps))) {
         return false;
     }
     for (uint32_t i = 0; i < set->run_count; i++) {

@@ -9,6 +9,7 @@
 #define CHUNK_COUNT_MAX 16u
 #define SIZE_SENT 700u
 #define SIZE_LOCAL 350u
+#define SIZE_SWEPT 6000u /* So large that a sweep takes longer than an ingest. */
 
 TestSuite(ingest, .init = sim_init, .fini = sim_deinit, .timeout = 300);
 
@@ -464,6 +465,73 @@ Test(ingest, a_tombstone_stays_while_what_it_covers_may_be_on_its_way_in)
     cr_assert_gt(sim_stats().purged_count, 0, "now nothing is on its way");
     look();
     cr_assert_eq(found.sizes[LOWER], 0);
+}
+
+static void excise_done(struct lsm_excise *excise, enum status status)
+{
+    (void)excise;
+    cr_assert_eq(status, STATUS_OK);
+}
+
+static void excise_call(void *context)
+{
+    cr_assert_eq(lsm_excise(sim.lsm, context), STATUS_OK);
+}
+
+/* A table of the bottom, half of it tombstones, with a gap where the stretch was that was sent. */
+static void prepare_gap(void)
+{
+    static struct lsm_excise excise;
+    floor_raised = false;
+    sim.options.floor = floor_all;
+    sim.options.slice_size = 4 << 10;
+    engine_open("engine");
+    put_all(SIZE_SENT, LSM_SYNCED);
+    sim_pass(50);
+    export_all(UINT64_C(1) << 20, LOWER, LOWER + 2);
+    for (uint32_t i = 0; i < KEY_COUNT; i++) {
+        size_t size = i % 2 == 0 ? SIM_DELETE : SIZE_SWEPT;
+        cr_assert_eq(sim_put(key_name(i), size, LSM_SYNCED), STATUS_OK);
+    }
+    sim_pass(50);
+    cr_assert_eq(sim_ask(lsm_compact, 2000), STATUS_OK);
+    excise = (struct lsm_excise){.lower = slice_text(key_name(LOWER)),
+                                 .upper = slice_text(key_name(UPPER)),
+                                 .done = excise_done};
+    world_node_call(sim.node, excise_call, &excise);
+    sim_pass(500);
+    floor_raised = true;
+    cr_assert_eq(sim_put("z", SIZE_LOCAL, LSM_SYNCED), STATUS_OK); /* What is new is swept anew. */
+    sim_pass(20);
+    cr_assert_eq(sim_ask(lsm_flush, 20), STATUS_OK);
+}
+
+/* A sweep makes one table of the two sides of a gap: nothing may come in between to the bottom. */
+Test(ingest, a_gap_that_a_sweep_closes_is_not_filled_meanwhile)
+{
+    uint32_t steps = 0;
+    uint64_t purged_count = 0;
+    while (purged_count == 0) { /* Until the sweep is over when the files are asked to come in. */
+        sim_deinit();
+        sim_init();
+        prepare_gap();
+        cr_assert_lt(steps, 400, "the sweep never comes");
+        (void)world_run_steps(sim.world, steps++);
+        purged_count = sim_stats().purged_count;
+        cr_assert_eq(ingest_all(false), STATUS_OK);
+        sim_power_cut();
+        sim_start();
+        cr_assert_eq(sim.open_status, STATUS_OK, "after %u steps", steps);
+        look();
+        for (uint32_t i = 0; i < KEY_COUNT; i++) {
+            bool came = i == LOWER || i == LOWER + 1;
+            uint32_t wanted = was_sent(i) || i % 2 == 0 ? 0 : SIZE_SWEPT;
+            wanted = came ? SIZE_SENT : wanted;
+            cr_assert_eq(found.sizes[i], wanted, "after %u steps: key %u has %u", steps, i,
+                         found.sizes[i]);
+        }
+    }
+    cr_assert_gt(steps, 1);
 }
 
 /* Writes are answered, whatever an ingest is about. */
