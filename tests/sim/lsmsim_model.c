@@ -440,21 +440,6 @@ void model_let_go(struct model *model, uint32_t key, struct version version)
     }
 }
 
-/* A read under an excise that is not done: whether it shows the stretch without what leaves. */
-static bool shows_excised(const struct model *model, uint32_t key, const struct model_cell *found)
-{
-    const struct model_excise *excise = &model->excise;
-    if (!excise->pending || key < excise->lower || key >= excise->upper ||
-        is_let_go(model, key, &model->keys[key].low) ||
-        model_cell_compare(found, &model->keys[key].low) >= 0) {
-        return false;
-    }
-    struct model_cell low = low_without(model, key);
-    return model_cell_compare(found, &low) >= 0;
-}
-
-/* --- reads ------------------------------------------------------------------------------------ */
-
 /* The write of this life that made this cell; NULL if none did. */
 static struct model_write *write_of(const struct model *model, uint32_t key,
                                     const struct model_cell *cell)
@@ -467,6 +452,26 @@ static struct model_write *write_of(const struct model *model, uint32_t key,
     }
     return NULL;
 }
+
+/* A read under an excise that is not done, of what was at least `least` when it began: whether it
+ * shows the stretch without what leaves. What itself leaves is only old, in a walk from before. */
+static bool shows_excised(const struct model *model, uint32_t key, const struct model_cell *found,
+                          const struct model_cell *least)
+{
+    const struct model_excise *excise = &model->excise;
+    if (!excise->pending || key < excise->lower || key >= excise->upper ||
+        is_let_go(model, key, least) || model_cell_compare(found, least) >= 0) {
+        return false;
+    }
+    const struct model_write *write = write_of(model, key, found);
+    if (found->any && (write == NULL || is_leaving(model, key, write))) {
+        return false;
+    }
+    struct model_cell low = low_without(model, key);
+    return model_cell_compare(found, &low) >= 0;
+}
+
+/* --- reads ------------------------------------------------------------------------------------ */
 
 #define CELL_FORMAT "%" PRIu64 ".%u stamp %" PRIu64 "%s"
 #define CELL_VALUES(cell)                                      \
@@ -522,16 +527,17 @@ void model_read(struct model *model, uint32_t key, const struct model_cell *low,
     bool now = low == NULL;
     model->read_count++;
     struct model_cell given = status == STATUS_OK ? model_cell_of(cell) : (struct model_cell){0};
-    if (shows_excised(model, key, &given) && !least_forgettable(model, key, &known->low).any) {
+    struct model_cell least = now ? known->low : *low;
+    if (shows_excised(model, key, &given, &least) && !least_forgettable(model, key, &least).any) {
         model_excised(model); /* One edit, one set: all of it is gone, and durably so. */
         now = true;
     }
-    struct model_cell least = now ? known->low : *low;
+    least = now ? known->low : *low;
     if (is_let_go(model, key, &least)) {
         least = (struct model_cell){0};
     }
     if (status == STATUS_NOT_FOUND) {
-        if (shows_excised(model, key, &given)) {
+        if (shows_excised(model, key, &given, &least)) {
             return; /* It was forgotten, or it is excised. */
         }
         struct model_cell forgotten = least_forgettable(model, key, &least);
@@ -566,7 +572,7 @@ void model_passed(struct model *model, uint32_t key, const struct model_cell *lo
     const struct model_key *known = &model->keys[key];
     const struct model_cell none = {0};
     model->read_count++;
-    if (!low->any || is_let_go(model, key, low) || shows_excised(model, key, &none) ||
+    if (!low->any || is_let_go(model, key, low) || shows_excised(model, key, &none, low) ||
         least_forgettable(model, key, low).any) {
         return;
     }
