@@ -17,11 +17,10 @@
 
 #include <limits.h>
 
-#include <lz4.h>
-
 #include "base/checksum.h"
 #include "base/codec.h"
 #include "lsm/block_parts.h"
+#include "lsm/pack.h"
 
 enum block_codec {
     BLOCK_CODEC_NONE = 0,
@@ -30,7 +29,6 @@ enum block_codec {
 };
 
 /* Compression must save more than this share, or reads would pay for nothing. */
-#define COMPRESS_SAVING_PERCENT 12
 
 /* The first byte of a tagged block. Others begin with an entry that shares nothing: 0. */
 #define HEAD_MARK 1u
@@ -40,7 +38,6 @@ enum block_codec {
 STATIC_ASSERT(BLOCK_RESTART_INTERVAL == sizeof(uint64_t), "the tags of a run are one word");
 #define TRAILER_CHECKSUM_OFFSET 5 /* Codec and raw size lie before it. */
 STATIC_ASSERT(TRAILER_CHECKSUM_OFFSET + 8 == BLOCK_TRAILER_SIZE, "trailer layout");
-STATIC_ASSERT(BLOCK_SEALED_SIZE_MAX < LZ4_MAX_INPUT_SIZE, "lz4 takes any block whole");
 
 void block_builder_deinit(struct block_builder *builder)
 {
@@ -208,23 +205,13 @@ static uint64_t place_seed(struct block_place place)
     return place.nonce + place.offset;
 }
 
-/* Appends lz4 of `from`, or nothing where it does not save enough. */
-static bool lz4_append(struct buffer *to, struct slice from)
+/* Appends `from` packed, or nothing where that does not save enough. */
+static bool pack_append(struct buffer *to, struct slice from)
 {
-    /* The most it may take and still save more than the share; lz4 gives up beyond. */
-    size_t most = from.size - from.size * COMPRESS_SAVING_PERCENT / 100;
-    most -= most > 0 ? 1 : 0;
-    uint8_t *room = buffer_reserve(to, most + BLOCK_TRAILER_SIZE);
-    if (room == NULL) {
-        return false;
-    }
-    int size =
-        LZ4_compress_default((const char *)from.data, (char *)room, (int)from.size, (int)most);
-    if (size <= 0) {
-        return false;
-    }
-    buffer_commit(to, (size_t)size);
-    return true;
+    uint8_t *room = buffer_reserve(to, pack_size_max(from.size) + BLOCK_TRAILER_SIZE);
+    size_t size = room != NULL ? pack(from, room) : 0;
+    buffer_commit(to, size);
+    return size > 0;
 }
 
 void block_seal(struct buffer *to, struct slice raw, bool compress, struct block_place place)
@@ -238,7 +225,7 @@ void block_seal(struct buffer *to, struct slice raw, bool compress, struct block
         if (tagged) {
             buffer_append(to, raw.data, raw.size - view.entries.size);
         }
-        if (lz4_append(to, tagged ? view.entries : raw)) {
+        if (pack_append(to, tagged ? view.entries : raw)) {
             codec = tagged ? BLOCK_CODEC_LZ4_ENTRIES : BLOCK_CODEC_LZ4;
         } else {
             to->size = start;
@@ -300,9 +287,7 @@ static enum status sealed_open(struct slice bytes, struct block_place place,
     } else if (sealed->codec != BLOCK_CODEC_LZ4) {
         return STATUS_CORRUPT;
     }
-    /* Lz4 gains at most a factor of 255, so a lie about the size cannot make us take much memory.
-     */
-    return sealed->unpacked_size / 255 > sealed->packed.size ? STATUS_CORRUPT : STATUS_OK;
+    return pack_may_hold(sealed->packed.size, sealed->unpacked_size) ? STATUS_OK : STATUS_CORRUPT;
 }
 
 /* Room for `size` bytes behind those of the block, which may move by that. */
@@ -334,10 +319,7 @@ static enum status sealed_raw(struct block_sealed *sealed, struct buffer *bytes,
     if (sealed->head.size > 0) {
         memcpy(room, sealed->head.data, sealed->head.size);
     }
-    int got =
-        LZ4_decompress_safe((const char *)sealed->packed.data, (char *)room + sealed->head.size,
-                            (int)sealed->packed.size, (int)sealed->unpacked_size);
-    if (got < 0 || (uint32_t)got != sealed->unpacked_size) {
+    if (!unpack(sealed->packed, room + sealed->head.size, sealed->unpacked_size)) {
         return STATUS_CORRUPT;
     }
     buffer_commit(bytes, raw_size);
@@ -490,10 +472,7 @@ static enum status packed_get(struct buffer *bytes, struct block_sealed *sealed,
         if (!run_bounds(&sealed->view, run, sealed->unpacked_size, &start, &end)) {
             return STATUS_CORRUPT;
         }
-        int got = LZ4_decompress_safe_partial((const char *)sealed->packed.data, (char *)room,
-                                              (int)sealed->packed.size, (int)end,
-                                              (int)sealed->unpacked_size);
-        if (got < 0 || (uint32_t)got < end) {
+        if (!unpack_first(sealed->packed, room, end, sealed->unpacked_size)) {
             return STATUS_CORRUPT;
         }
         enum status status = entries_search(slice_make(room, end), start, end, key, cell);

@@ -5,10 +5,10 @@
  * binary search. Blocks of cells also carry a tag per entry, a byte of its key's hash, by which a
  * get finds the run of entries that may hold its key. Sealing compresses where that pays and adds a
  * checksum bound to file and place. Indexes, filters and properties are sealed the same way, so no
- * byte of a table goes unchecked. The layout is docs/formats/table.md. The one file that includes
- * <lz4.h> is block.c. Invariants: (1) Whatever the bytes, no function here reads outside them;
- * malformed ones are STATUS_CORRUPT. (2) A sealed block opens only under the nonce and offset it
- * was sealed with.
+ * byte of a table goes unchecked. The layout is docs/formats/table.md.
+ * Invariants:
+ *  (1) Whatever the bytes, no function here reads outside them; malformed ones are STATUS_CORRUPT.
+ *  (2) A sealed block opens only under the nonce and offset it was sealed with.
  */
 #ifndef LSM_BLOCK_H
 #define LSM_BLOCK_H

@@ -19,6 +19,7 @@
 #include "base/contract.h"
 #include "base/memory.h"
 #include "lsm/mutant.h"
+#include "lsm/pack.h"
 #include "lsm/wal_spare.h"
 
 #define WAL_GROUP_MAGIC 0x47574b52u                    /* "RKWG" */
@@ -53,7 +54,7 @@ void wal_group_header_encode(const struct wal_group_header *header, uint64_t see
     codec_store_u64(to + 8, header->position);
     codec_store_u64(to + 16, header->watermark);
     codec_store_u32(to + 24, header->body_size);
-    codec_store_u32(to + 28, 0);
+    codec_store_u32(to + 28, header->packed_size);
     codec_store_u64(to + 32, header->body_checksum);
     codec_store_u64(to + 40, checksum64(slice_make(to, 40), seed));
 }
@@ -66,7 +67,7 @@ bool wal_group_begins(const uint8_t from[WAL_GROUP_HEADER_SIZE])
 enum status wal_group_header_decode(const uint8_t from[WAL_GROUP_HEADER_SIZE], uint64_t seed,
                                     struct wal_group_header *header)
 {
-    if (codec_load_u32(from) != WAL_GROUP_MAGIC || codec_load_u32(from + 28) != 0 ||
+    if (codec_load_u32(from) != WAL_GROUP_MAGIC ||
         codec_load_u64(from + 40) != checksum64(slice_make(from, 40), seed)) {
         return STATUS_NOT_FOUND;
     }
@@ -75,11 +76,44 @@ enum status wal_group_header_decode(const uint8_t from[WAL_GROUP_HEADER_SIZE], u
         .position = codec_load_u64(from + 8),
         .watermark = codec_load_u64(from + 16),
         .body_size = codec_load_u32(from + 24),
+        .packed_size = codec_load_u32(from + 28),
         .body_checksum = codec_load_u64(from + 32),
     };
-    if (header->watermark > header->position || header->position > UINT64_MAX - header->body_size) {
+    if (header->watermark > header->position || header->position > UINT64_MAX - header->body_size ||
+        (header->packed_size > 0 && header->packed_size >= header->body_size)) {
         return STATUS_NOT_FOUND; /* No writer says so. */
     }
+    return STATUS_OK;
+}
+
+enum status wal_group_body(const struct wal_group_header *header, uint64_t seed, struct slice rest,
+                           struct buffer *unpacked, struct slice *body)
+{
+    uint32_t stored_size = wal_group_stored_size(header);
+    if (stored_size > rest.size) {
+        return STATUS_NOT_FOUND;
+    }
+    *body = slice_make(rest.data, stored_size);
+    if (checksum64(*body, seed) != header->body_checksum) {
+        return STATUS_NOT_FOUND;
+    }
+    if (header->packed_size == 0) {
+        return STATUS_OK;
+    }
+    if (!pack_may_hold(header->packed_size, header->body_size)) {
+        return STATUS_CORRUPT;
+    }
+    buffer_clear(unpacked);
+    uint8_t *to = buffer_reserve(unpacked, header->body_size);
+    if (to == NULL) {
+        unpacked->failed = false;
+        return STATUS_NO_MEMORY;
+    }
+    if (!unpack(*body, to, header->body_size)) {
+        return STATUS_CORRUPT;
+    }
+    buffer_commit(unpacked, header->body_size);
+    *body = buffer_slice(unpacked);
     return STATUS_OK;
 }
 
@@ -258,6 +292,7 @@ void wal_deinit(struct wal *wal)
     }
     wal_segment_destroy(wal->ready);
     memory_free(wal->buckets);
+    buffer_deinit(&wal->packed);
     *wal = (struct wal){0};
 }
 
@@ -531,10 +566,33 @@ static enum status segment_sync(struct wal *wal, struct wal_segment *segment)
     return status;
 }
 
-/* Fills in the header for the place the group goes to. Not padded: its bytes must not move while
- * others look up keys in them, and the rest of the last sector says nothing. */
+/* The body packed into wal->packed, behind room for the header; empty if it stays as it is: small,
+ * or nothing is saved, or there is no memory. */
+static struct slice group_pack(struct wal *wal, const struct wal_group *group, struct slice body)
+{
+    struct slice none = {0};
+    if (body.size < WAL_PACK_SIZE_MIN ||
+        body.size / group->record_count > WAL_PACK_RECORD_SIZE_MAX) {
+        return none;
+    }
+    buffer_clear(&wal->packed);
+    uint8_t *to = buffer_reserve(&wal->packed, WAL_GROUP_HEADER_SIZE + pack_size_max(body.size));
+    if (to == NULL) {
+        wal->packed.failed = false;
+        return none;
+    }
+    size_t size = pack(body, to + WAL_GROUP_HEADER_SIZE);
+    if (size == 0) {
+        return none;
+    }
+    buffer_commit(&wal->packed, WAL_GROUP_HEADER_SIZE + size);
+    return slice_make(to + WAL_GROUP_HEADER_SIZE, size);
+}
+
+/* What is to be written of the group, with the header for its place. The group's own bytes are not
+ * moved: others look up keys in them. Not padded: the rest of the last sector says nothing. */
 static enum status group_seal(struct wal *wal, struct wal_group *group,
-                              const struct wal_segment *segment)
+                              const struct wal_segment *segment, struct slice *sealed)
 {
     if (group->bytes.size == 0 && group_reserve(group, 0) == NULL) {
         return STATUS_NO_MEMORY; /* Only an idle group gets here, and no key lies in it. */
@@ -543,14 +601,18 @@ static enum status group_seal(struct wal *wal, struct wal_group *group,
     ASSERT(body_size == group->end_position - group->start_position);
     uint64_t seed = wal_seed(segment->nonce, segment->end_offset);
     struct slice body = slice_make(group->bytes.data + WAL_GROUP_HEADER_SIZE, body_size);
+    struct slice packed = group_pack(wal, group, body);
+    uint8_t *to = packed.size > 0 ? wal->packed.data : group->bytes.data;
     struct wal_group_header header = {
         .position = group->start_position,
         .watermark = LSM_MUTANT(WATERMARK_AHEAD) ? group->start_position : wal->synced_position,
         .record_count = group->record_count,
         .body_size = (uint32_t)body_size,
-        .body_checksum = checksum64(body, seed),
+        .packed_size = (uint32_t)packed.size,
+        .body_checksum = checksum64(packed.size > 0 ? packed : body, seed),
     };
-    wal_group_header_encode(&header, seed, group->bytes.data);
+    wal_group_header_encode(&header, seed, to);
+    *sealed = slice_make(to, WAL_GROUP_HEADER_SIZE + wal_group_stored_size(&header));
     return STATUS_OK;
 }
 
@@ -566,24 +628,27 @@ enum status wal_run(struct wal *wal)
         return status;
     }
     struct wal_segment *segment = wal->current;
+    struct slice sealed = {0};
     if (group->idle && wal->written_position > wal->synced_position) {
         status = segment_sync(wal, segment);
     }
     if (status == STATUS_OK) {
-        status = group_seal(wal, group, segment);
+        status = group_seal(wal, group, segment, &sealed);
     }
     if (status == STATUS_OK) {
-        status = wal->env->ops->file_write(segment->file, segment->end_offset,
-                                           buffer_slice(&group->bytes));
+        status = wal->env->ops->file_write(segment->file, segment->end_offset, sealed);
     }
     if (status != STATUS_OK) {
         return status;
     }
     wal->watermark = wal->synced_position;
-    wal->bytes_written += group->bytes.size;
+    wal->bytes_written += sealed.size;
     wal->written_position = group->end_position;
-    segment->end_offset += wal_group_room(group->end_position - group->start_position);
+    segment->end_offset += wal_group_room(sealed.size - WAL_GROUP_HEADER_SIZE);
     segment->last_position = group->end_position;
+    if (wal->packed.capacity > WAL_GROUP_BUFFER_KEPT) {
+        buffer_deinit(&wal->packed);
+    }
     if (group->sync) {
         status = segment_sync(wal, segment);
     }

@@ -27,7 +27,7 @@
 #include "lsm/arena.h"
 #include "lsm/lsm.h"
 
-#define WAL_FORMAT_VERSION 1
+#define WAL_FORMAT_VERSION 2
 #define WAL_SEGMENT_HEADER_SIZE 512u /* One sector: written whole or not at all. */
 #define WAL_GROUP_HEADER_SIZE 48u
 #define WAL_GROUP_SIZE_MAX (1u << 20) /* Of several batches; a larger batch is a group alone. */
@@ -35,6 +35,9 @@
 #define WAL_BUCKET_COUNT 4096u
 #define WAL_FREE_GROUP_COUNT_MAX 4u
 #define WAL_SYNC_DISTANCE_MAX (256u << 10) /* Records between syncs that come often. */
+#define WAL_PACK_SIZE_MIN 1024u            /* Smaller groups would not save a sector. */
+#define WAL_PACK_RECORD_SIZE_MAX 4096u /* Groups of larger records, on average, would cost more. \
+                                        */
 #define WAL_RECORD_HEADER_SIZE_MAX (2u * CODEC_VARINT_SIZE_MAX)
 
 struct wal_group_header {
@@ -42,7 +45,8 @@ struct wal_group_header {
     uint64_t watermark; /* All before it was synced when this was written. */
     uint32_t record_count;
     uint32_t body_size;
-    uint64_t body_checksum;
+    uint32_t packed_size;   /* Of the body as it stands in the file, packed; 0: it is not. */
+    uint64_t body_checksum; /* As it stands there. */
 };
 
 /* The seed of all checksums at one place: bytes of another file or offset never pass. */
@@ -54,12 +58,24 @@ MUST_USE enum status wal_group_header_decode(const uint8_t from[WAL_GROUP_HEADER
                                              uint64_t seed, struct wal_group_header *header);
 /* A cheap look: whether a group may begin here. */
 bool wal_group_begins(const uint8_t from[WAL_GROUP_HEADER_SIZE]);
-/* Bytes a group takes in its segment. */
-static inline uint64_t wal_group_room(uint64_t body_size)
+/* Bytes of the body as it stands in the file. */
+static inline uint32_t wal_group_stored_size(const struct wal_group_header *header)
 {
-    uint64_t size = WAL_GROUP_HEADER_SIZE + body_size;
+    return header->packed_size > 0 ? header->packed_size : header->body_size;
+}
+/* Bytes a group takes in its segment. */
+static inline uint64_t wal_group_room(uint64_t stored_size)
+{
+    uint64_t size = WAL_GROUP_HEADER_SIZE + stored_size;
     return (size + ENV_SECTOR_SIZE - 1) / ENV_SECTOR_SIZE * ENV_SECTOR_SIZE;
 }
+/*
+ * The records of a group, of which `rest` is what follows its header in the file; they lie there,
+ * or in `unpacked`, until its next use.
+ * STATUS_NOT_FOUND: torn or damaged; STATUS_CORRUPT: written so; STATUS_NO_MEMORY.
+ */
+MUST_USE enum status wal_group_body(const struct wal_group_header *header, uint64_t seed,
+                                    struct slice rest, struct buffer *unpacked, struct slice *body);
 
 struct wal_segment_header {
     uint64_t id;
@@ -139,7 +155,8 @@ struct wal {
     /* Owned by the group in flight. */
     uint64_t written_position;
     uint64_t synced_position;
-    uint64_t watermark; /* The last one written. */
+    uint64_t watermark;   /* The last one written. */
+    struct buffer packed; /* The group, if it is written packed. */
     uint64_t bytes_written;
     uint64_t sync_count;
 };

@@ -55,18 +55,8 @@ struct segment_scan {
     uint64_t limit;    /* Records from here on are void. */
     uint64_t expected; /* Offset at which the chain goes on. */
     struct slice bytes;
+    struct buffer *unpacked;
 };
-
-static bool body_intact(const struct segment_scan *scan, uint64_t offset, uint64_t seed,
-                        const struct wal_group_header *header, struct slice *body)
-{
-    uint64_t start = offset + WAL_GROUP_HEADER_SIZE;
-    if (header->body_size > scan->bytes.size - start) {
-        return false;
-    }
-    *body = slice_make(scan->bytes.data + start, header->body_size);
-    return checksum64(*body, seed) == header->body_checksum;
-}
 
 /* One group with a valid header at `offset`. */
 static enum status group_visit(struct wal_recovery *recovery, struct segment_scan *scan,
@@ -83,20 +73,26 @@ static enum status group_visit(struct wal_recovery *recovery, struct segment_sca
             recovery->position = end;
         }
         recovery->segments[scan->index].last_position = end;
-        scan->expected = offset + wal_group_room(header->body_size);
+        scan->expected = offset + wal_group_room(wal_group_stored_size(header));
         return STATUS_OK;
     }
     if (header->position > recovery->position && header->position <= recovery->replay_position) {
         recovery->position = header->position;
         scan->expected = offset;
     }
-    struct slice body;
-    if (!whole || offset != scan->expected || header->position != recovery->position ||
-        !body_intact(scan, offset, seed, header, &body)) {
+    uint64_t start = offset + WAL_GROUP_HEADER_SIZE;
+    struct slice body = slice_make(scan->bytes.data + start, scan->bytes.size - start);
+    enum status status = STATUS_NOT_FOUND;
+    if (whole && offset == scan->expected && header->position == recovery->position) {
+        status = wal_group_body(header, seed, body, scan->unpacked, &body);
+    }
+    if (status == STATUS_NOT_FOUND) {
         broken_note(recovery, scan->index, scan->expected);
         return STATUS_OK;
     }
-    enum status status = body_replay(recovery, body, header);
+    if (status == STATUS_OK) {
+        status = body_replay(recovery, body, header);
+    }
     if (status != STATUS_OK) {
         if (status == STATUS_CORRUPT) {
             log_error(recovery->env, "wal.malformed", "segment=%llx offset=%llu",
@@ -107,7 +103,7 @@ static enum status group_visit(struct wal_recovery *recovery, struct segment_sca
     }
     recovery->position = end;
     recovery->segments[scan->index].last_position = end;
-    scan->expected = offset + wal_group_room(header->body_size);
+    scan->expected = offset + wal_group_room(wal_group_stored_size(header));
     return STATUS_OK;
 }
 
@@ -136,7 +132,7 @@ static enum status segment_scan(struct wal_recovery *recovery, struct segment_sc
         if (status != STATUS_OK) {
             return status;
         }
-        offset += wal_group_room(header.body_size);
+        offset += wal_group_room(wal_group_stored_size(&header));
     }
     return STATUS_OK;
 }
@@ -191,6 +187,7 @@ static enum status segment_recover(struct wal_recovery *recovery, uint32_t index
         return STATUS_NO_MEMORY;
     }
     struct buffer bytes = {0};
+    struct buffer unpacked = {0};
     segment->last_position = recovery->position;
     uint64_t position_before = recovery->position;
     enum status status = file_load(recovery->env, path, UINT64_MAX, &bytes);
@@ -200,6 +197,7 @@ static enum status segment_recover(struct wal_recovery *recovery, uint32_t index
     }
     if (status == STATUS_OK) {
         scan.bytes = buffer_slice(&bytes);
+        scan.unpacked = &unpacked;
         segment->file_size = bytes.size;
         status = segment_scan(recovery, &scan);
     }
@@ -209,6 +207,7 @@ static enum status segment_recover(struct wal_recovery *recovery, uint32_t index
         status = segment_settle(recovery, path, slice_make(bytes.data, used));
     }
     buffer_deinit(&bytes);
+    buffer_deinit(&unpacked);
     memory_free(path);
     return status;
 }

@@ -8,7 +8,7 @@
  *      above all of them it is a torn tail, and simply the end.
  *  (3) No record is added, moved or cut: bytes that count are at most written again in place, to
  *      make them durable, and not even that if `read_only`. That a tail which was cut never comes
- * back is the caller's part: it records where the next segment starts, before writing to it.
+ *      back is the caller's part: it records where the next segment starts, before writing to it.
  */
 #ifndef LSM_WAL_RECOVERY_H
 #define LSM_WAL_RECOVERY_H

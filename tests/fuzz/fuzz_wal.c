@@ -128,19 +128,20 @@ static void checksums_mend(struct buffer *file)
     uint64_t offset = WAL_SEGMENT_HEADER_SIZE;
     while (offset + WAL_GROUP_HEADER_SIZE <= file->size) {
         uint8_t *at = file->data + offset;
-        uint32_t body_size = codec_load_u32(at + 24);
+        uint32_t packed_size = codec_load_u32(at + 28);
+        uint32_t stored_size = packed_size > 0 ? packed_size : codec_load_u32(at + 24);
         uint64_t rest = file->size - offset - WAL_GROUP_HEADER_SIZE;
         uint64_t seed = wal_seed(FUZZ_NONCE, offset);
         if (!wal_group_begins(at)) {
             offset += ENV_SECTOR_SIZE;
             continue;
         }
-        if (body_size <= rest) {
-            struct slice body = slice_make(at + WAL_GROUP_HEADER_SIZE, body_size);
+        if (stored_size <= rest) {
+            struct slice body = slice_make(at + WAL_GROUP_HEADER_SIZE, stored_size);
             codec_store_u64(at + 32, checksum64(body, seed));
         }
         codec_store_u64(at + 40, checksum64(slice_make(at, 40), seed));
-        offset += body_size <= rest ? wal_group_room(body_size) : ENV_SECTOR_SIZE;
+        offset += stored_size <= rest ? wal_group_room(stored_size) : ENV_SECTOR_SIZE;
     }
 }
 

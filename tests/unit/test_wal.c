@@ -11,14 +11,17 @@
 
 #include <criterion/criterion.h>
 
+#include "base/codec.h"
 #include "base/env_uv.h"
 #include "base/memory.h"
+#include "base/prng.h"
 #include "lsm/wal.h"
 #include "lsm/wal_recovery.h"
 #include "lsm/wal_spare.h"
 
 #define RECORD_COUNT_MAX 64
-#define GOLDEN_PATH GOLDEN_DIR "/wal_v1.log"
+#define GOLDEN_PATH_V1 GOLDEN_DIR "/wal_v1.log"
+#define GOLDEN_PATH_V2 GOLDEN_DIR "/wal_v2.log"
 #define GOLDEN_NONCE UINT64_C(0x0123456789abcdef)
 
 static struct env *env;
@@ -31,6 +34,17 @@ static uint32_t write_count;
 static char replayed[RECORD_COUNT_MAX][16];
 static uint32_t replayed_count;
 static struct wal_recovery recovery;
+
+static uint8_t noise[WAL_SEGMENT_SIZE_MIN * 2]; /* Nothing to save in it. */
+
+static void noise_fill(void)
+{
+    struct prng prng;
+    prng_init(&prng, 1);
+    for (size_t i = 0; i < sizeof(noise); i += 8) {
+        codec_store_u64(noise + i, prng_next(&prng));
+    }
+}
 
 /* Damage is logged; here there is much of it, on purpose. */
 static void log_nothing(struct env *from, enum log_level level, struct slice line)
@@ -52,6 +66,7 @@ static void setup(void)
     cr_assert(mkdtemp(folder) != NULL);
     cr_assert_eq(wal_init(&wal, env, WAL_SEGMENT_SIZE_MIN, 0), STATUS_OK);
     write_count = 0;
+    noise_fill();
 }
 
 static void teardown(void)
@@ -82,9 +97,9 @@ static void segment_add(uint64_t id, uint64_t nonce)
 }
 
 /* One record, "k<number>"; its value is `size` bytes. */
-static struct lsm_write *append(uint32_t number, size_t size, enum lsm_durability durability)
+static struct lsm_write *append_of(uint32_t number, const uint8_t *value, size_t size,
+                                   enum lsm_durability durability)
 {
-    static uint8_t value[WAL_SEGMENT_SIZE_MIN * 2];
     char key[16];
     snprintf(key, sizeof(key), "k%u", number);
     struct lsm_record record = {
@@ -97,6 +112,11 @@ static struct lsm_write *append(uint32_t number, size_t size, enum lsm_durabilit
     cr_assert_eq(wal_batch_size(&record, 1, &encoded), STATUS_OK);
     cr_assert_eq(wal_append(&wal, write, encoded), STATUS_OK);
     return write;
+}
+
+static struct lsm_write *append(uint32_t number, size_t size, enum lsm_durability durability)
+{
+    return append_of(number, noise, size, durability);
 }
 
 static void group_end(void)
@@ -269,6 +289,7 @@ enum place { PLACE_NOTHING, PLACE_GROUP };
 
 static uint32_t segment_fill(enum place places[SMALL_SEGMENT_SIZE])
 {
+    static const uint8_t calm[2048];
     uint32_t count = 0;
     for (;;) {
         size_t size = 300 + 977 * (size_t)count % 1500;
@@ -276,9 +297,11 @@ static uint32_t segment_fill(enum place places[SMALL_SEGMENT_SIZE])
         if (start + wal_group_room(size + 64) + 3 * ENV_SECTOR_SIZE > wal.current->capacity) {
             break;
         }
-        const struct lsm_write *write = append(++count, size, LSM_SYNCED);
-        uint64_t end = start + WAL_GROUP_HEADER_SIZE + write->size;
+        const uint8_t *value = count % 2 == 0 ? noise : calm; /* Some groups are packed. */
+        (void)append_of(++count, value, size, LSM_SYNCED);
+        uint64_t written = wal.bytes_written;
         group_run();
+        uint64_t end = start + wal.bytes_written - written;
         for (uint64_t at = start; at < end; at++) {
             places[at] = PLACE_GROUP;
         }
@@ -545,38 +568,90 @@ Test(wal, bad_batches_are_refused)
     cr_assert_eq(wal_batch_size(&record, 1, &size), STATUS_TOO_LARGE);
 }
 
-/* Version 1 of the format stays readable, and is what is written now, byte for byte.
- * RINGKV_GOLDEN_WRITE=1 makes the file anew, for a new version. */
+/* The file at `path` as segment 1 of the folder; its records are 1 to `last`. */
+static void golden_check(const char *path, uint32_t last)
+{
+    static uint8_t golden[4096];
+    FILE *file = fopen(path, "rb");
+    cr_assert(file != NULL);
+    size_t size = fread(golden, 1, sizeof(golden), file);
+    fclose(file);
+    char *segment_path = wal_segment_path(folder, 1);
+    file = fopen(segment_path, "wb");
+    cr_assert_eq(fwrite(golden, 1, size, file), size);
+    fclose(file);
+    memory_free(segment_path);
+    struct wal_recovery_segment segments[] = {live(1, GOLDEN_NONCE)};
+    cr_assert_eq(recover(segments, 1, 0), STATUS_OK);
+    expect_replayed(1, last);
+}
+
 Test(wal, golden_file_of_version_1)
 {
+    golden_check(GOLDEN_PATH_V1, 2);
+}
+
+/*
+ * Stays readable, and is what is written now: byte for byte, but for what is packed, which is as
+ * the library does it. RINGKV_GOLDEN_WRITE=1 makes the file anew, for a new version.
+ */
+Test(wal, golden_file_of_version_2)
+{
+    static const uint8_t calm[2048];
+    static uint8_t made[8 * 512];
+    static uint8_t golden[8 * 512];
     segment_add(1, GOLDEN_NONCE);
     append_group(1);
     append_group(2);
     cr_assert_eq(wal_append_idle(&wal), STATUS_OK);
     group_run();
+    uint64_t packed_offset = wal.current->end_offset;
+    (void)append_of(3, calm, sizeof(calm), LSM_SYNCED);
+    group_run();
+    cr_assert_eq(wal.current->end_offset, packed_offset + 512, "it is packed");
     char *path = wal_segment_path(folder, 1);
-    cr_assert_eq(truncate(path, 4 * 512), 0);
-    static uint8_t made[4096];
-    static uint8_t golden[4096];
+    cr_assert_eq(truncate(path, (off_t)wal.current->end_offset), 0);
     FILE *file = fopen(path, "rb");
     size_t made_size = fread(made, 1, sizeof(made), file);
     fclose(file);
+    memory_free(path);
     if (getenv("RINGKV_GOLDEN_WRITE") != NULL) {
-        file = fopen(GOLDEN_PATH, "wb");
+        file = fopen(GOLDEN_PATH_V2, "wb");
         cr_assert_eq(fwrite(made, 1, made_size, file), made_size);
         fclose(file);
     }
-    file = fopen(GOLDEN_PATH, "rb");
+    file = fopen(GOLDEN_PATH_V2, "rb");
     cr_assert(file != NULL);
     size_t golden_size = fread(golden, 1, sizeof(golden), file);
     fclose(file);
-    cr_assert_eq(golden_size, made_size);
-    cr_assert_eq(memcmp(golden, made, made_size), 0);
-    file = fopen(path, "wb");
-    cr_assert_eq(fwrite(golden, 1, golden_size, file), golden_size);
-    fclose(file);
-    memory_free(path);
-    struct wal_recovery_segment segments[] = {live(1, GOLDEN_NONCE)};
+    cr_assert_gt(golden_size, packed_offset);
+    cr_assert_eq(memcmp(golden, made, packed_offset), 0);
+    golden_check(GOLDEN_PATH_V2, 3);
+}
+
+Test(wal, groups_that_save_something_are_packed)
+{
+    static const uint8_t calm[WAL_SEGMENT_SIZE_MIN / 2];
+    segment_add(1, 11);
+    (void)append_of(1, calm, 500, LSM_BUFFERED); /* Too little. */
+    group_run();
+    (void)append_of(2, calm, 4000, LSM_BUFFERED);
+    group_run();
+    (void)append_of(3, noise, 4000, LSM_BUFFERED); /* In vain. */
+    group_run();
+    (void)append_of(4, calm, 30000, LSM_BUFFERED); /* Too large a record. */
+    group_run();
+    for (uint32_t i = 5; i < 9; i++) {
+        (void)append_of(i, calm, 4000, LSM_SYNCED);
+    }
+    group_run();
+    uint64_t saved = wal.position + 5 * WAL_GROUP_HEADER_SIZE - wal.bytes_written;
+    cr_assert_gt(saved, 5 * 3900);
+    cr_assert_lt(saved, 5 * 4100);
+    struct wal_recovery_segment segments[] = {live(1, 11)};
     cr_assert_eq(recover(segments, 1, 0), STATUS_OK);
-    expect_replayed(1, 2);
+    expect_replayed(1, 8);
+    cr_assert_eq(recovery.end_position, wal.position);
+    cr_assert_eq(recover(segments, 1, writes[6].position), STATUS_OK, "from within a packed group");
+    expect_replayed(5, 8);
 }

@@ -3,7 +3,6 @@
  *
  * Whether a broken chain is a torn tail or damage is judged by the same code that an open uses.
  */
-#include "base/checksum.h"
 #include "base/codec.h"
 #include "base/file_load.h"
 #include "base/memory.h"
@@ -15,6 +14,7 @@ struct segment_walk {
     struct inspect *inspect;
     const char *path;
     struct slice bytes;
+    struct buffer unpacked;
     uint64_t nonce;
     uint64_t group_count;
     uint64_t record_count;
@@ -22,7 +22,8 @@ struct segment_walk {
     uint64_t end_position;
 };
 
-static void records_show(struct segment_walk *walk, struct slice body, uint32_t record_count)
+static void records_show(struct segment_walk *walk, uint64_t offset, struct slice body,
+                         uint32_t record_count)
 {
     struct inspect_row *row = &walk->inspect->row;
     struct codec_reader reader = codec_reader_make(body);
@@ -32,8 +33,7 @@ static void records_show(struct segment_walk *walk, struct slice body, uint32_t 
         struct cell cell;
         wal_record_get(&reader, &key, &encoded);
         if (!codec_reader_ok(&reader) || cell_decode(encoded, &cell) != STATUS_OK) {
-            inspect_damage(walk->inspect, walk->path, (uint64_t)(body.data - walk->bytes.data),
-                           "record of an intact group");
+            inspect_damage(walk->inspect, walk->path, offset, "record of an intact group");
             return;
         }
         row_begin(row, "record");
@@ -44,7 +44,7 @@ static void records_show(struct segment_walk *walk, struct slice body, uint32_t 
 }
 
 static void group_show(struct segment_walk *walk, uint64_t offset,
-                       const struct wal_group_header *header, bool whole)
+                       const struct wal_group_header *header, enum status status)
 {
     struct inspect_row *row = &walk->inspect->row;
     row_begin(row, "group");
@@ -53,7 +53,11 @@ static void group_show(struct segment_walk *walk, uint64_t offset,
     row_number(row, "watermark", header->watermark);
     row_number(row, "records", header->record_count);
     row_number(row, "size", header->body_size);
-    row_text(row, "body", whole ? "ok" : "torn or damaged");
+    row_number(row, "stored_size", wal_group_stored_size(header));
+    row_text(row, "body",
+             status == STATUS_OK          ? "ok"
+             : status == STATUS_NOT_FOUND ? "torn or damaged"
+                                          : status_name(status));
     row_end(row);
 }
 
@@ -67,9 +71,12 @@ static uint64_t group_visit(struct segment_walk *walk, uint64_t offset)
         return offset + ENV_SECTOR_SIZE;
     }
     uint64_t start = offset + WAL_GROUP_HEADER_SIZE;
-    bool whole = header.body_size <= walk->bytes.size - start;
-    struct slice body = slice_make(walk->bytes.data + start, whole ? header.body_size : 0);
-    whole = whole && checksum64(body, seed) == header.body_checksum;
+    struct slice body = slice_make(walk->bytes.data + start, walk->bytes.size - start);
+    enum status status = wal_group_body(&header, seed, body, &walk->unpacked, &body);
+    bool whole = status == STATUS_OK;
+    if (status == STATUS_CORRUPT) {
+        inspect_damage(walk->inspect, walk->path, offset, "packed body of an intact group");
+    }
     if (header.watermark > walk->watermark) {
         walk->watermark = header.watermark;
     }
@@ -79,12 +86,13 @@ static uint64_t group_visit(struct segment_walk *walk, uint64_t offset)
         walk->end_position = header.position + header.body_size;
     }
     if (walk->inspect->dump) {
-        group_show(walk, offset, &header, whole);
+        group_show(walk, offset, &header, status);
         if (whole) {
-            records_show(walk, body, header.record_count);
+            records_show(walk, offset, body, header.record_count);
         }
     }
-    return whole ? offset + wal_group_room(header.body_size) : offset + ENV_SECTOR_SIZE;
+    return whole ? offset + wal_group_room(wal_group_stored_size(&header))
+                 : offset + ENV_SECTOR_SIZE;
 }
 
 static void segment_walk(struct segment_walk *walk, const struct wal_segment_header *header)
@@ -122,6 +130,7 @@ void inspect_segment(struct inspect *inspect, const char *path)
                                         .bytes = buffer_slice(&bytes),
                                         .nonce = header.nonce};
             segment_walk(&walk, &header);
+            buffer_deinit(&walk.unpacked);
         }
     }
     if (status != STATUS_OK && status != STATUS_CORRUPT) {
