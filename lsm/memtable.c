@@ -20,6 +20,9 @@
  *      reader that read nonsense followed it to no harm.
  *  (7) Full nodes are split on the way down, so a split never climbs. What a split needs is
  *      allocated before anything changes.
+ *  (8) A split leaves at least a quarter of each part free, but at the right edge, where the new
+ *      part begins with one key. So a level that has C nodes and gets n more entries is split at
+ *      most C + n / 5 + 2 times: count for each entry above three quarters an eighth of a split.
  *
  * Source: Bayer, McCreight, "Organization and Maintenance of Large Ordered Indices" (1972), as a
  * B+tree; Leis et al., "The ART of Practical Synchronization" (2016), for (5). Changed: no deletes,
@@ -30,10 +33,11 @@
 #include "base/codec.h"
 #include "base/contract.h"
 #include "base/memory.h"
-#include "lsm/memtable.h"
 #include "lsm/memtable_node.h"
 
-#define MEMTABLE_HEIGHT_MAX 16u
+/* Where keys come behind all of a node, as they do when somebody writes a stretch in order. */
+#define KEPT_BEFORE_OTHERS (MEMTABLE_FANOUT * 3 / 4)
+#define KEPT_AT_RIGHT_EDGE (MEMTABLE_FANOUT - 1)
 #define SKIP_GAIN_MIN 4u /* Heads are made anew when they could begin so many bytes later. */
 
 static void change_begin(struct memtable_node *node)
@@ -91,6 +95,7 @@ struct memtable *memtable_create(size_t chunk_size, struct arena_pool *pool, str
     atomic_init(&memtable->root, root);
     memtable->last_leaf = root;
     memtable->height = 1;
+    memtable->node_counts[0] = 1;
     atomic_init(&memtable->first, NULL);
     atomic_init(&memtable->prefix_size, 0);
     atomic_init(&memtable->references, 1);
@@ -221,14 +226,27 @@ static enum status root_grow(struct memtable *memtable)
     struct memtable_node *old = MEMTABLE_OWN(memtable->root);
     MEMTABLE_STORE(root->skip, MEMTABLE_OWN(memtable->prefix_size));
     node_insert(root, 0, MEMTABLE_OWN(old->records[0]), old);
-    MEMTABLE_STORE(memtable->root, root); /* The old one is split after this: see descend(). */
+    MEMTABLE_STORE(memtable->root, root); /* The old one is split after this. */
+    memtable->node_counts[memtable->height] = 1;
     memtable->height++;
     return STATUS_OK;
 }
 
-/* Splits full child `index` of `parent`, which has room. `fences` are the child's. */
+/* How many entries a full node keeps when it is split for the probe; see (8). */
+static uint32_t split_kept(const struct memtable_node *node, const struct memtable_probe *probe,
+                           const struct fences *fences)
+{
+    struct slice greatest = memtable_record_key(MEMTABLE_OWN(node->records[MEMTABLE_FANOUT - 1]));
+    if (slice_compare(probe->key, greatest) <= 0) {
+        return MEMTABLE_FANOUT / 2;
+    }
+    return fences->upper == NULL ? KEPT_AT_RIGHT_EDGE : KEPT_BEFORE_OTHERS;
+}
+
+/* Splits full child `index` of `parent`, which has room and lies at `level`. `fences` are the
+ * child's. */
 static enum status child_split(struct memtable *memtable, struct memtable_node *parent,
-                               uint32_t index, const struct memtable_probe *probe,
+                               uint32_t level, uint32_t index, const struct memtable_probe *probe,
                                const struct fences *fences)
 {
     struct memtable_node *child = MEMTABLE_OWN(parent->children[index]);
@@ -236,9 +254,7 @@ static enum status child_split(struct memtable *memtable, struct memtable_node *
     if (right == NULL) {
         return STATUS_NO_MEMORY;
     }
-    struct slice greatest = memtable_record_key(MEMTABLE_OWN(child->records[MEMTABLE_FANOUT - 1]));
-    bool at_edge = slice_compare(probe->key, greatest) > 0;
-    uint32_t kept = at_edge ? MEMTABLE_FANOUT - 1 : MEMTABLE_FANOUT / 2;
+    uint32_t kept = split_kept(child, probe, fences);
     struct memtable_node *next = child->leaf == 1 ? MEMTABLE_OWN(child->next) : NULL;
     change_begin(parent);
     change_begin(child);
@@ -246,6 +262,7 @@ static enum status child_split(struct memtable *memtable, struct memtable_node *
         change_begin(next);
     }
     memtable->split_count++;
+    memtable->node_counts[level - 1]++;
     node_split(child, right, kept);
     const struct memtable_record *middle = MEMTABLE_OWN(right->records[0]);
     node_skip_gain(child, &(struct fences){.lower = fences->lower, .upper = middle});
@@ -284,14 +301,14 @@ static enum status leaf_for_insert(struct memtable *memtable, const struct memta
     }
     struct memtable_node *node = MEMTABLE_OWN(memtable->root);
     struct fences fences = {0};
-    while (node->leaf == 0) {
+    for (uint32_t level = memtable->height - 1; level > 0; level--) {
         uint32_t index = memtable_node_child(node, probe);
         struct memtable_node *child = MEMTABLE_OWN(node->children[index]);
         memtable_node_prefetch(child);
         if (MEMTABLE_OWN(child->count) == MEMTABLE_FANOUT) {
             struct fences beside = fences;
             fences_narrow(&beside, node, index);
-            enum status status = child_split(memtable, node, index, probe, &beside);
+            enum status status = child_split(memtable, node, level, index, probe, &beside);
             if (status != STATUS_OK) {
                 return status;
             }
@@ -421,20 +438,38 @@ static enum status record_insert(struct memtable *memtable, struct memtable_node
     return STATUS_OK;
 }
 
-/*
- * A merge takes one record, and splits at most one node a level, or grows the root instead. A root
- * that has grown has two children, so as many merges as it then has room for lie between that and
- * the next time.
- */
-bool memtable_reserve(struct memtable *memtable, uint32_t record_count, uint64_t size)
+/* What the nodes take that so many merges may make; see (8). */
+static uint64_t nodes_size_max(const struct memtable *memtable, uint64_t merge_count)
 {
-    static const size_t node_size = ARENA_PIECE_SIZE(
+    static const uint64_t leaf_size =
+        ARENA_PIECE_SIZE(sizeof(struct memtable_node), MEMTABLE_LINE_SIZE);
+    static const uint64_t inner_size = ARENA_PIECE_SIZE(
         sizeof(struct memtable_node) + MEMTABLE_FANOUT * sizeof(struct memtable_node *),
         MEMTABLE_LINE_SIZE);
-    uint64_t height = memtable->height + UINT64_C(1) + record_count / (MEMTABLE_FANOUT - 2);
-    height = height < MEMTABLE_HEIGHT_MAX ? height : MEMTABLE_HEIGHT_MAX;
-    uint64_t each = ARENA_PIECE_SIZE(sizeof(struct memtable_record), 0) + height * node_size;
-    return arena_reserve(&memtable->arena, (size_t)(size + record_count * each));
+    if (merge_count == 1) { /* A node a level, and a root above them. */
+        return leaf_size + memtable->height * inner_size;
+    }
+    uint64_t size = 0;
+    uint64_t added = merge_count; /* Entries to nodes of the level. */
+    for (uint32_t level = 0; level < MEMTABLE_HEIGHT_MAX && added > 0; level++) {
+        bool there = level < memtable->height;
+        uint64_t splits = (there ? memtable->node_counts[level] : 1) + added / 5 + 2;
+        splits = splits < merge_count ? splits : merge_count;
+        if (!there) { /* A root that grew, with one entry, to which these come. */
+            size += inner_size;
+            splits = added + 1 < MEMTABLE_FANOUT ? 0 : splits;
+        }
+        size += splits * (level == 0 ? leaf_size : inner_size);
+        added = splits;
+    }
+    return size;
+}
+
+bool memtable_reserve(struct memtable *memtable, uint32_t record_count, uint64_t size)
+{
+    uint64_t each = ARENA_PIECE_SIZE(sizeof(struct memtable_record), 0);
+    size += record_count * each + nodes_size_max(memtable, record_count);
+    return arena_reserve(&memtable->arena, (size_t)size);
 }
 
 static enum status record_replace(struct memtable *memtable, struct memtable_node *leaf,

@@ -30,6 +30,7 @@
 #include "lsm/epoch.h"
 
 #define MEMTABLE_FANOUT 32u
+#define MEMTABLE_HEIGHT_MAX 16u
 
 struct memtable_node;
 
@@ -55,11 +56,12 @@ struct memtable {
     struct mutex *writer;
     _Atomic(struct memtable_node *) root;
     _Atomic(const struct memtable_record *) first; /* The first that came. */
-    _Atomic uint32_t prefix_size;    /* So many bytes of its key all keys begin with. */
-    uint32_t height;                 /* 1: the root is a leaf. The writer's, as are the next. */
-    struct memtable_node *last_leaf; /* With the greatest key. */
-    bool appending;                  /* The last new key went behind all others. */
-    uint64_t split_count;            /* After a split a key may belong to another leaf. */
+    _Atomic uint32_t prefix_size; /* So many bytes of its key all keys begin with. */
+    uint32_t height;              /* 1: the root is a leaf. The writer's, as are the next. */
+    uint32_t node_counts[MEMTABLE_HEIGHT_MAX]; /* By level; leaves are level 0. */
+    struct memtable_node *last_leaf;           /* With the greatest key. */
+    bool appending;                            /* The last new key went behind all others. */
+    uint64_t split_count;                      /* After a split a key may belong to another leaf. */
     struct arena arena;
     atomic_uint references;
     _Atomic uint64_t size; /* Bytes taken, dead records included. */

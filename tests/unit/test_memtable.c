@@ -187,7 +187,6 @@ Test(memtable, ascending_and_descending_loads_keep_order)
     }
 }
 
-/* Keys are located eight at a time; the merges of the first ones split leaves of the later ones. */
 /* Batches of all sizes, cells of all sizes, over trees that grow in all ways. */
 Test(memtable, what_was_reserved_is_enough, .timeout = 60)
 {
@@ -222,6 +221,75 @@ Test(memtable, what_was_reserved_is_enough, .timeout = 60)
     }
 }
 
+/* Leaves a leaf of 24 keys with room for 8, then fills it from behind, and one more, which splits
+ * those 8 off: again and again. */
+static uint64_t hard_number(uint32_t batch, uint32_t i)
+{
+    static const uint64_t first[] = {UINT64_C(1) << 50, (UINT64_C(1) << 50) + 1,
+                                     (UINT64_C(30) << 30) + 1, (UINT64_C(30) << 30) + 2};
+    uint32_t begun = 31 + ARRAY_COUNT(first);
+    if (batch == 0 && i < begun) {
+        return i < 31 ? (uint64_t)i << 30 : first[i - 31];
+    }
+    uint32_t at = batch == 0 ? i - begun : i;
+    uint64_t round = (uint64_t)batch << 20 | at / 9;
+    return (UINT64_C(24) << 30) - (round + 1) * 16 + at % 9;
+}
+
+/* Stretches that are written in order, all at once; what is hard; all behind all others; no order.
+ */
+static uint64_t reserved_number(struct prng *prng, uint64_t seed, uint32_t batch, uint32_t i)
+{
+    switch (seed % 4) {
+    case 0:
+        return (uint64_t)(i % 97) << 40 | (uint64_t)batch << 24 | i;
+    case 1:
+        return hard_number(batch, i);
+    case 2:
+        return (uint64_t)batch << 32 | i;
+    default:
+        return prng_next(prng);
+    }
+}
+
+static void reserved_batch(struct memtable *memtable, struct prng *prng, uint64_t seed,
+                           uint32_t batch, uint32_t count)
+{
+    uint8_t bytes[128];
+    uint8_t key[8];
+    struct cell cell = {.version = {.time = 1 + batch, .node = 1}, .kind = CELL_DELETE};
+    cell_encode(&cell, bytes);
+    struct slice encoded = slice_make(bytes, cell_encoded_size(&cell));
+    cr_assert(memtable_reserve(memtable, count, count * (sizeof(key) + encoded.size)));
+    size_t taken = memtable->arena.size;
+    for (uint32_t i = 0; i < count; i++) {
+        codec_store_be(key, reserved_number(prng, seed, batch, i), sizeof(key));
+        enum status status = memtable_merge(memtable, slice_make(key, sizeof(key)), encoded);
+        cr_assert_eq(status, STATUS_OK);
+    }
+    cr_assert_eq(memtable->arena.size, taken, "seed %u, batch %u of %u", (unsigned)seed, batch,
+                 count);
+}
+
+Test(memtable, what_large_batches_reserve_is_enough_and_not_much, .timeout = 60)
+{
+    static const uint32_t counts[] = {2, 20000, 5, 700, 100, 3000, 2, 9000};
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        struct prng prng;
+        prng_init(&prng, seed);
+        struct memtable *memtable = memtable_create(65536, NULL, &writer);
+        for (uint32_t batch = 0; batch < 24; batch++) {
+            reserved_batch(memtable, &prng, seed, batch, counts[(batch + seed) % 8]);
+        }
+        let_go(memtable);
+    }
+    struct memtable *memtable = memtable_create(65536, NULL, &writer);
+    cr_assert(memtable_reserve(memtable, 300000, 300000 * 40));
+    cr_assert_lt(memtable->arena.size, 300000 * 240, "that is what was asked for, six times");
+    let_go(memtable);
+}
+
+/* Keys are located eight at a time; the merges of the first ones split leaves of the later ones. */
 Test(memtable, keys_located_ahead_go_where_they_belong, .timeout = 60)
 {
     for (uint64_t seed = 1; seed <= 8; seed++) {
