@@ -31,7 +31,7 @@
 /* So many keys of a batch are looked for in the memtable before they are merged. */
 #define LOCATE_AHEAD 8u
 
-static enum status merge_at_locked(struct lsm *lsm, const struct memtable_place *place,
+enum status commit_merge_at_locked(struct lsm *lsm, const struct memtable_place *place,
                                    struct slice key, struct slice encoded_cell)
 {
     uint64_t dead_ms = 0;
@@ -51,7 +51,7 @@ static enum status merge_at_locked(struct lsm *lsm, const struct memtable_place 
 enum status commit_merge_locked(struct lsm *lsm, struct slice key, struct slice encoded_cell)
 {
     struct memtable_place nowhere = {.leaf = NULL};
-    return merge_at_locked(lsm, &nowhere, key, encoded_cell);
+    return commit_merge_at_locked(lsm, &nowhere, key, encoded_cell);
 }
 
 static bool memtable_is_full(const struct lsm *lsm)
@@ -128,7 +128,7 @@ static enum status logged_merge_locked(struct lsm *lsm, const struct lsm_write *
         struct slice cell;
         wal_record_get(&reader, &key, &cell);
         ASSERT(codec_reader_ok(&reader)); /* We encoded it. */
-        status = merge_at_locked(lsm, &places->ring[i % LOCATE_AHEAD], key, cell);
+        status = commit_merge_at_locked(lsm, &places->ring[i % LOCATE_AHEAD], key, cell);
         places_locate(lsm, places, write, i + LOCATE_AHEAD);
     }
     return status;

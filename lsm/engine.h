@@ -242,6 +242,9 @@ void commit_tell(struct list_node *writes, enum status status); /* No lock is he
 void commit_stop_locked(struct lsm *lsm);                       /* Its timers. On the loop. */
 MUST_USE enum status commit_merge_locked(struct lsm *lsm, struct slice key,
                                          struct slice encoded_cell);
+/* For a key whose place in the active memtable was located. */
+MUST_USE enum status commit_merge_at_locked(struct lsm *lsm, const struct memtable_place *place,
+                                            struct slice key, struct slice encoded_cell);
 
 /* scrub.c: the end of those that rest. */
 void scrubs_stop_locked(struct lsm *lsm); /* In the next turn of the loop. */

@@ -261,7 +261,6 @@ static enum status child_split(struct memtable *memtable, struct memtable_node *
     if (next != NULL) {
         change_begin(next);
     }
-    memtable->split_count++;
     memtable->node_counts[level - 1]++;
     node_split(child, right, kept);
     const struct memtable_record *middle = MEMTABLE_OWN(right->records[0]);
@@ -493,19 +492,30 @@ void memtable_locate(const struct memtable *memtable, struct slice key,
         return; /* Nothing can be, or need be, learned. */
     }
     struct memtable_probe probe = {.key = key, .side = MEMTABLE_INSIDE};
+    struct memtable_node *parent = NULL;
     struct memtable_node *node = MEMTABLE_OWN(memtable->root);
-    while (node->leaf == 0) {
-        node = MEMTABLE_OWN(node->children[memtable_node_child(node, &probe)]);
-        memtable_node_prefetch(node);
+    for (uint32_t level = memtable->height - 1; level > 0; level--) {
+        parent = node;
+        node = MEMTABLE_OWN(parent->children[memtable_node_child(parent, &probe)]);
+        memtable_node_prefetch(node); /* The leaf is not looked at: that would be to wait for it. */
     }
-    *place = (struct memtable_place){.leaf = node, .split_count = memtable->split_count};
+    *place = (struct memtable_place){
+        .leaf = node,
+        .parent = parent,
+        .sequence = parent == NULL ? 0 : MEMTABLE_OWN(parent->sequence),
+    };
 }
 
-/* Whether the located leaf is still the one, and has room. */
+/* Whether the located leaf is still the one, and has room. A leaf gives keys away only when it is
+ * split itself, which changes its parent; and it takes over none. */
 static bool place_holds(const struct memtable *memtable, const struct memtable_place *place)
 {
-    return place->leaf != NULL && place->split_count == memtable->split_count &&
-           MEMTABLE_OWN(place->leaf->count) < MEMTABLE_FANOUT;
+    if (place->leaf == NULL) {
+        return false;
+    }
+    bool same = place->parent == NULL ? place->leaf == MEMTABLE_OWN(memtable->root)
+                                      : place->sequence == MEMTABLE_OWN(place->parent->sequence);
+    return same && MEMTABLE_OWN(place->leaf->count) < MEMTABLE_FANOUT;
 }
 
 enum status memtable_merge(struct memtable *memtable, struct slice key, struct slice encoded_cell)

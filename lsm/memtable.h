@@ -61,7 +61,6 @@ struct memtable {
     uint32_t node_counts[MEMTABLE_HEIGHT_MAX]; /* By level; leaves are level 0. */
     struct memtable_node *last_leaf;           /* With the greatest key. */
     bool appending;                            /* The last new key went behind all others. */
-    uint64_t split_count;                      /* After a split a key may belong to another leaf. */
     struct arena arena;
     atomic_uint references;
     _Atomic uint64_t size; /* Bytes taken, dead records included. */
@@ -100,8 +99,9 @@ MUST_USE bool memtable_reserve(struct memtable *memtable, uint32_t record_count,
  * The writer's; good for one hold of its lock. A place that no longer fits is noticed.
  */
 struct memtable_place {
-    struct memtable_node *leaf; /* NULL: nothing was learned. */
-    uint64_t split_count;
+    struct memtable_node *leaf;         /* NULL: nothing was learned. */
+    const struct memtable_node *parent; /* NULL: the leaf was the root. */
+    uint64_t sequence;                  /* Of the parent: a split of the leaf changes it. */
 };
 void memtable_locate(const struct memtable *memtable, struct slice key,
                      struct memtable_place *place);

@@ -23,6 +23,7 @@ enum file_kind { FILE_OTHER, FILE_TABLE, FILE_SEGMENT, FILE_SPARE, FILE_TEMPORAR
 
 #define FILE_NAME_DIGITS 16u
 #define DAMAGED_SUFFIX ".damaged"
+#define REPLAY_AHEAD 16u /* Records whose places are looked for before they are merged. */
 
 struct folder_file {
     uint64_t id;
@@ -391,10 +392,51 @@ static bool is_excised(const struct manifest_state *state, struct slice key, uin
     return false;
 }
 
+/*
+ * Records on their way into the memtable: where each goes is learned so many records ahead, and the
+ * memory it touches arrives meanwhile. All of them go to the memtable that is active now.
+ */
 struct replay {
     struct lsm *lsm;
     struct version version_min; /* Of all records; with none, the greatest there is. */
+    struct replay_record {
+        struct slice key; /* As `cell` in the bytes of the segment. */
+        struct slice cell;
+        struct memtable_place place;
+    } ahead[REPLAY_AHEAD];
+    uint32_t first; /* Of those that wait, oldest first, in a ring. */
+    uint32_t count;
 };
+
+static enum status first_merge(struct replay *replay)
+{
+    const struct replay_record *record = &replay->ahead[replay->first];
+    replay->first = (replay->first + 1) % REPLAY_AHEAD;
+    replay->count--;
+    return commit_merge_at_locked(replay->lsm, &record->place, record->key, record->cell);
+}
+
+static enum status all_merge(void *context)
+{
+    struct replay *replay = context;
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && replay->count > 0) {
+        status = first_merge(replay);
+    }
+    return status;
+}
+
+/* Makes room for one more that waits. */
+static enum status replay_advance(struct replay *replay)
+{
+    struct lsm *lsm = replay->lsm;
+    const struct memtable *active = lsm->sources->active;
+    if (atomic_load_explicit(&active->size, memory_order_relaxed) >= lsm->options.memtable_size) {
+        enum status status = all_merge(replay); /* Their places are in it. */
+        return status == STATUS_OK ? sources_freeze_locked(lsm) : status;
+    }
+    return replay->count == REPLAY_AHEAD ? first_merge(replay) : STATUS_OK;
+}
 
 static enum status record_replay(void *context, struct slice key, struct slice encoded,
                                  uint64_t end)
@@ -404,20 +446,22 @@ static enum status record_replay(void *context, struct slice key, struct slice e
     if (is_excised(&lsm->manifest.state, key, end)) {
         return STATUS_OK;
     }
-    struct cell cell;
-    enum status decoded = cell_decode(encoded, &cell);
-    ASSERT(decoded == STATUS_OK); /* wal_recover() has looked. */
-    if (version_compare(cell.version, replay->version_min) < 0) {
-        replay->version_min = cell.version;
+    struct version version;
+    bool has_version = cell_version_peek(encoded, &version);
+    ASSERT(has_version); /* wal_recover() has decoded it. */
+    if (version_compare(version, replay->version_min) < 0) {
+        replay->version_min = version;
     }
-    const struct memtable *active = lsm->sources->active;
-    if (atomic_load_explicit(&active->size, memory_order_relaxed) >= lsm->options.memtable_size) {
-        enum status status = sources_freeze_locked(lsm);
-        if (status != STATUS_OK) {
-            return status;
-        }
+    enum status status = replay_advance(replay);
+    if (status != STATUS_OK) {
+        return status;
     }
-    return commit_merge_locked(lsm, key, encoded);
+    struct replay_record *record = &replay->ahead[(replay->first + replay->count) % REPLAY_AHEAD];
+    replay->count++;
+    record->key = key;
+    record->cell = encoded;
+    memtable_locate(lsm->sources->active, key, &record->place);
+    return STATUS_OK;
 }
 
 /* The segments found, without their files: they are only removed once their records are in
@@ -466,6 +510,7 @@ static enum status log_replay(struct lsm *lsm)
         .segment_count = state->segment_count,
         .replay_position = state->replay_position,
         .record = record_replay,
+        .records_end = all_merge,
         .context = &replay,
     };
     lsm->applied_position = state->replay_position; /* For memtables frozen on the way. */

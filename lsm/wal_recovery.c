@@ -58,6 +58,12 @@ struct segment_scan {
     struct buffer *unpacked;
 };
 
+/* What holds the records handed out so far goes. */
+static enum status records_end(const struct wal_recovery *recovery)
+{
+    return recovery->records_end == NULL ? STATUS_OK : recovery->records_end(recovery->context);
+}
+
 /* One group with a valid header at `offset`. */
 static enum status group_visit(struct wal_recovery *recovery, struct segment_scan *scan,
                                uint64_t offset, uint64_t seed,
@@ -84,6 +90,9 @@ static enum status group_visit(struct wal_recovery *recovery, struct segment_sca
     struct slice body = slice_make(scan->bytes.data + start, scan->bytes.size - start);
     enum status status = STATUS_NOT_FOUND;
     if (whole && offset == scan->expected && header->position == recovery->position) {
+        status = header->packed_size > 0 ? records_end(recovery) : STATUS_OK;
+    }
+    if (status == STATUS_OK) {
         status = wal_group_body(header, seed, body, scan->unpacked, &body);
     }
     if (status == STATUS_NOT_FOUND) {
@@ -200,6 +209,9 @@ static enum status segment_recover(struct wal_recovery *recovery, uint32_t index
         scan.unpacked = &unpacked;
         segment->file_size = bytes.size;
         status = segment_scan(recovery, &scan);
+    }
+    if (status == STATUS_OK) {
+        status = records_end(recovery);
     }
     if (status == STATUS_OK && recovery->position > position_before && !recovery->read_only &&
         !LSM_MUTANT(SEGMENT_NOT_SETTLED)) {

@@ -42,6 +42,9 @@ struct wal_recovery {
     /* Called for each record from there on, with the position of its end; a failure ends the
      * recovery with it. */
     enum status (*record)(void *context, struct slice key, struct slice cell, uint64_t end);
+    /* May be NULL. Called at the end of each segment, and now and then before: the slices that the
+     * records so far were go then. A failure ends the recovery with it. */
+    enum status (*records_end)(void *context);
     void *context;
     bool read_only; /* Only look. */
 
@@ -54,7 +57,8 @@ struct wal_recovery {
     uint64_t broken_offset;
 };
 
-/* STATUS_CORRUPT as in (2), STATUS_IO, STATUS_NO_MEMORY, or what `record` returned. */
+/* STATUS_CORRUPT as in (2), STATUS_IO, STATUS_NO_MEMORY, or what `record` or `records_end`
+ * returned. */
 MUST_USE enum status wal_recover(struct wal_recovery *recovery);
 
 /* Whether a segment file that no manifest names holds records from `replay_position` on: then a
