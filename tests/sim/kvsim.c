@@ -14,12 +14,11 @@
 
 #include "tests/sim/kvsim_mutant.h"
 #include "tests/sim/kvsim_run.h"
+#include "tests/sim/sim_program.h"
 
 #define SEED_SECONDS_MAX \
     30 /* Real time, a hundred times what a seed takes: an endless loop ends here. */
 #define JOBS_MAX 64
-
-enum { EXIT_BROKEN = 1, EXIT_USAGE = 2, EXIT_OTHER_WAY = 4 };
 
 struct program {
     struct run_options run;
@@ -80,12 +79,7 @@ static bool runs_alike(const struct program *program, uint64_t seed, uint64_t tr
     struct run_options options = program->run;
     options.verbose = false;
     run_seed(seed, &options, &again);
-    if (again.trace != trace) {
-        (void)printf("seed %" PRIu64 ": went another way the second time (trace %016" PRIx64
-                     ", then %016" PRIx64 ")\n",
-                     seed, trace, again.trace);
-    }
-    return again.trace == trace;
+    return traces_alike(seed, trace, again.trace);
 }
 
 /* In a child; the exit code tells. */
@@ -174,35 +168,14 @@ static int seeds_run(struct program *program)
     }
     int code = program->failed == 0 ? 0 : EXIT_BROKEN;
     if (program->expected_max > 0) {
-        uint64_t after = program->first_failed - program->first + 1;
-        code = program->failed > 0 ? 0 : EXIT_BROKEN;
-        if (program->failed > 0) {
-            (void)printf("%s caught by the %" PRIu64 ". seed of at most %" PRIu64 "\n",
-                         program->mutant, after, program->expected_max);
-        } else {
-            (void)printf("%s NOT caught within %" PRIu64 " seeds\n", program->mutant,
-                         program->expected_max);
-        }
+        uint64_t after = program->failed > 0 ? program->first_failed - program->first + 1 : 0;
+        code = caught_print(program->mutant, after, program->expected_max);
     }
     (void)printf("%" PRIu64 " passed, %" PRIu64 " failed\n", program->passed, program->failed);
     return code;
 }
 
 /* ------------------------------------------------------------------ options */
-
-static bool number_parse(const char *text, uint64_t least, uint64_t greatest, uint64_t *number)
-{
-    char *end = NULL;
-    *number = strtoull(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && *number >= least &&
-           *number <= greatest;
-}
-
-static bool plant_parse(const char *text, enum world_plant *plant)
-{
-    *plant = strcmp(text, "clock") == 0 ? WORLD_PLANT_CLOCK : WORLD_PLANT_ADDRESS;
-    return strcmp(text, "clock") == 0 || strcmp(text, "address") == 0;
-}
 
 static bool option_take(struct program *program, int option, const char *text)
 {

@@ -6,44 +6,34 @@
  */
 #include "tests/sim/kvsim_mutant.h"
 
-#include <string.h>
-
 #include "node/mutant.h"
+#include "tests/sim/sim_program.h"
 
 #define WAL_NAME_END ".wal,.spare" /* Segments are made as spare files, and renamed. */
 
-static const struct {
-    const char *name;
-    enum mutant mutant;
-    const char *sync_skipped; /* Files whose syncs do nothing and say OK. */
-} mutants[] = {
+static const struct sim_mutant mutants[] = {
     {"ack-early", MUTANT_ACK_EARLY, NULL},
     {"skip-read-repair", MUTANT_SKIP_READ_REPAIR, NULL},
     {"skip-wal-sync", MUTANT_NONE, WAL_NAME_END},
 };
 
-static size_t chosen = ARRAY_COUNT(mutants);
+static const struct sim_mutant *chosen;
 
 bool mutant_is_on(enum mutant mutant)
 {
-    return chosen < ARRAY_COUNT(mutants) && mutants[chosen].mutant == mutant;
+    return chosen != NULL && chosen->number == (int)mutant;
 }
 
 bool mutant_choose(const char *name)
 {
-    for (size_t index = 0; index < ARRAY_COUNT(mutants); index++) {
-        if (strcmp(name, mutants[index].name) == 0) {
-            chosen = index;
-            return true;
-        }
-    }
-    return false;
+    chosen = sim_mutant_find(mutants, ARRAY_COUNT(mutants), name);
+    return chosen != NULL;
 }
 
 void mutant_options(struct world_options *options)
 {
-    if (chosen < ARRAY_COUNT(mutants)) {
-        options->disk.sync_skipped = mutants[chosen].sync_skipped;
+    if (chosen != NULL) {
+        options->disk.sync_skipped = chosen->sync_skipped;
     }
 }
 

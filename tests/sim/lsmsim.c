@@ -17,12 +17,11 @@
 
 #include "tests/sim/lsmsim_mutant.h"
 #include "tests/sim/lsmsim_run.h"
+#include "tests/sim/sim_program.h"
 
 #define SEED_CPU_SECONDS_MAX 60u /* An endless loop ends here, however busy the machine is; */
 #define SEED_SECONDS_MAX 900     /* and so does what waits for ever. */
 #define JOBS_MAX 64
-
-enum { EXIT_BROKEN = 1, EXIT_USAGE = 2, EXIT_OTHER_WAY = 4 };
 
 /* What a child tells beside its exit code; in memory that all share. */
 struct tally {
@@ -114,12 +113,7 @@ static bool runs_alike(const struct program *program, uint64_t seed, uint64_t tr
     struct run_options options = program->run;
     options.verbose = false;
     run_seed(seed, &options, &again);
-    if (again.trace != trace) {
-        (void)printf("seed %" PRIu64 ": went another way the second time (trace %016" PRIx64
-                     ", then %016" PRIx64 ")\n",
-                     seed, trace, again.trace);
-    }
-    return again.trace == trace;
+    return traces_alike(seed, trace, again.trace);
 }
 
 static void tally_take(struct tally *tally, const struct run_result *result)
@@ -254,18 +248,6 @@ static void children_wait(struct program *program)
     }
 }
 
-static int caught_print(const struct program *program)
-{
-    if (program->failed == 0) {
-        (void)printf("%s NOT caught within %" PRIu64 " seeds\n", program->mutant,
-                     program->expected_max);
-        return EXIT_BROKEN;
-    }
-    (void)printf("%s caught by the %" PRIu64 ". seed of at most %" PRIu64 "\n", program->mutant,
-                 program->first_failed - program->first + 1, program->expected_max);
-    return 0;
-}
-
 static int seeds_run(struct program *program)
 {
     for (uint64_t index = 0; index < program->count; index++) {
@@ -278,7 +260,8 @@ static int seeds_run(struct program *program)
     children_wait(program);
     int code = program->failed == 0 ? 0 : EXIT_BROKEN;
     if (program->expected_max > 0) {
-        code = caught_print(program);
+        uint64_t after = program->failed > 0 ? program->first_failed - program->first + 1 : 0;
+        code = caught_print(program->mutant, after, program->expected_max);
     }
     (void)printf("%" PRIu64 " operations, %" PRIu64 " ends of a life, %" PRIu64
                  " cells purged, %" PRIu64 " KiB merged\n",
@@ -326,20 +309,6 @@ static int sweeps_run(struct program *program)
 }
 
 /* ------------------------------------------------------------------ options */
-
-static bool number_parse(const char *text, uint64_t least, uint64_t greatest, uint64_t *number)
-{
-    char *end = NULL;
-    *number = strtoull(text, &end, 10);
-    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && *number >= least &&
-           *number <= greatest;
-}
-
-static bool plant_parse(const char *text, enum world_plant *plant)
-{
-    *plant = strcmp(text, "clock") == 0 ? WORLD_PLANT_CLOCK : WORLD_PLANT_ADDRESS;
-    return strcmp(text, "clock") == 0 || strcmp(text, "address") == 0;
-}
 
 static bool sweep_parse(const char *text, struct program *program)
 {

@@ -6,15 +6,10 @@
  */
 #include "tests/sim/lsmsim_mutant.h"
 
-#include <string.h>
-
 #include "lsm/mutant.h"
+#include "tests/sim/sim_program.h"
 
-static const struct {
-    const char *name;
-    enum lsm_mutant mutant;
-    const char *sync_skipped; /* Files whose syncs do nothing and say OK. */
-} mutants[] = {
+static const struct sim_mutant mutants[] = {
     {"skip-wal-sync", LSM_MUTANT_NONE, ".wal,.spare"},
     {"skip-manifest-sync", LSM_MUTANT_NONE, "MANIFEST.new"},
     {"skip-table-sync", LSM_MUTANT_NONE, ".sst"},
@@ -46,28 +41,23 @@ static const struct {
     {"resume-keeps-log", LSM_MUTANT_RESUME_KEEPS_LOG, NULL},
 };
 
-static size_t chosen = ARRAY_COUNT(mutants);
+static const struct sim_mutant *chosen;
 
 bool lsm_mutant_is_on(enum lsm_mutant mutant)
 {
-    return chosen < ARRAY_COUNT(mutants) && mutants[chosen].mutant == mutant;
+    return chosen != NULL && chosen->number == (int)mutant;
 }
 
 bool mutant_choose(const char *name)
 {
-    for (size_t index = 0; index < ARRAY_COUNT(mutants); index++) {
-        if (strcmp(name, mutants[index].name) == 0) {
-            chosen = index;
-            return true;
-        }
-    }
-    return false;
+    chosen = sim_mutant_find(mutants, ARRAY_COUNT(mutants), name);
+    return chosen != NULL;
 }
 
 void mutant_options(struct world_options *options)
 {
-    if (chosen < ARRAY_COUNT(mutants)) {
-        options->disk.sync_skipped = mutants[chosen].sync_skipped;
+    if (chosen != NULL) {
+        options->disk.sync_skipped = chosen->sync_skipped;
     }
 }
 
