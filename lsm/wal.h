@@ -36,8 +36,7 @@
 #define WAL_FREE_GROUP_COUNT_MAX 4u
 #define WAL_SYNC_DISTANCE_MAX (256u << 10) /* Records between syncs that come often. */
 #define WAL_PACK_SIZE_MIN 1024u            /* Smaller groups would not save a sector. */
-#define WAL_PACK_RECORD_SIZE_MAX 4096u /* Groups of larger records, on average, would cost more. \
-                                        */
+#define WAL_PACK_RECORD_SIZE_MAX 4096u     /* On average; larger ones are packed in tables alone. */
 #define WAL_RECORD_HEADER_SIZE_MAX (2u * CODEC_VARINT_SIZE_MAX)
 
 struct wal_group_header {
