@@ -4,7 +4,7 @@
  * Ingested files are written here, from drawn cells that no engine has seen; so what comes in is
  * told apart from all that is there. The chunks of an export are read back, and held to what a walk
  * must show. A checkpoint is opened as an engine of its own after the life that made it, however
- * that ended.
+ * that ended; and again if power goes before all of it is read.
  */
 #include <stdio.h>
 
@@ -382,6 +382,20 @@ void act_checkpoint(void *context)
     }
 }
 
+/* One try, with run->path set; false: the node died before all was read. */
+static bool checkpoint_read(struct run *run, bool calm)
+{
+    life_start(run);
+    if (!calm && prng_chance(&run->prng, 1, 3)) {
+        world_node_crash_in_job(run->node, WORLD_CRASH_POWER, prng_below(&run->prng, 14));
+    }
+    if (!life_open(run)) {
+        return false;
+    }
+    life_look(run);
+    return run_is_alive(run) && run->finding == OPENING_DONE;
+}
+
 void checkpoint_look(struct run *run)
 {
     struct model *model = &run->model;
@@ -393,9 +407,10 @@ void checkpoint_look(struct run *run)
         return;
     }
     run->path = keeper->path;
-    life_start(run);
-    if (life_open(run)) {
-        life_look(run);
+    bool calm = !run->plan.crash_at_open;
+    while (!run_is_over(run) && !checkpoint_read(run, calm)) {
+        life_forget(run); /* What is found so far is of no use; what is whole outlives that. */
+        calm = true;
     }
     for (uint32_t i = 0; i < model->key_count && !run_is_over(run); i++) {
         const struct model_cell *low = &keeper->low[i];
