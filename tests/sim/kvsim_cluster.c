@@ -342,6 +342,10 @@ static bool node_settled(const struct cluster_node *node, char *why, size_t size
                        world_node_alive(node->host), (int)node->state);
         return false;
     }
+    if (node_read_only(node->node)) { /* It asks for its log again, within HEALER_DELAY_MS_MAX. */
+        (void)snprintf(why, size, "node %u takes no writes", node->id);
+        return false;
+    }
     struct node_peer_info infos[PLAN_NODE_COUNT_MAX];
     uint32_t count = node_peers(node->node, infos, PLAN_NODE_COUNT_MAX);
     if (count != cluster->count) {

@@ -152,7 +152,7 @@ Test(wal_spare, buffered_writes_alone_neither_fill_segments_nor_keep_them)
     cr_assert(filled, "with syncs they are");
     cr_assert_gt(spares_max, 1);
     sim_pass(SEGMENT_REST_MS + 200);
-    cr_assert_eq(sim_file_count(".spare"), 1, "at rest one is kept");
+    cr_assert_leq(sim_file_count(".spare"), 1, "at rest one is kept at most");
     sim_power_cut();
     sim_start();
     cr_assert_eq(sim.open_status, STATUS_OK);
