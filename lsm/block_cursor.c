@@ -133,6 +133,11 @@ static enum status entries_seek(struct block_cursor *cursor, uint32_t from, stru
             matched += below ? common : 0;
         }
         if (!below) {
+            /* Shares less than the one before, or is a restart: above, if they are in order. */
+            struct slice rest = slice_make(bound.data + entry.shared, bound.size - entry.shared);
+            if (entry.shared < matched && slice_compare(entry.suffix, rest) < 0) {
+                return STATUS_CORRUPT;
+            }
             enum status status = block_cursor_key_join(cursor, bound, entry.shared, entry.suffix);
             if (status != STATUS_OK) {
                 return status;
