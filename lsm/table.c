@@ -112,6 +112,7 @@ static struct slice start_key(const struct table_starts *starts, uint32_t index)
     if (starts->filters != NULL) {
         return starts->filters[index].key;
     }
+    ASSERT(starts->fences != NULL);
     const struct table_fence *fence = &starts->fences[index];
     return slice_make(starts->keys + fence->key_offset, fence->key_size);
 }

@@ -81,7 +81,7 @@ static enum status properties_load(struct table_loader *loader,
     uint64_t file_size = table->properties.file_size;
     uint64_t nonce = loader->footer.nonce;
     table->properties.nonce = nonce;
-    struct slice raw;
+    struct slice raw = {0};
     enum status status =
         loader_read(loader, loader->footer.properties_offset, loader->footer_offset, &raw);
     if (status != STATUS_OK) {
@@ -160,7 +160,7 @@ static enum status fence_append(struct table_loader *loader, struct slice key,
 /* The fences of the blocks that one index part names. */
 static enum status part_fences_load(struct table_loader *loader, struct table_handle part)
 {
-    struct slice raw;
+    struct slice raw = {0};
     enum status status =
         table_read_block(loader->table, part, LSM_MAY_BLOCK, &loader->part_scratch, &raw);
     if (status != STATUS_OK) {
@@ -261,7 +261,7 @@ static enum status index_load(struct table_loader *loader)
 {
     struct table *table = loader->table;
     uint64_t root_offset = loader->footer.root_offset;
-    struct slice raw;
+    struct slice raw = {0};
     enum status status = loader_read(loader, root_offset, loader->footer.directory_offset, &raw);
     if (status != STATUS_OK) {
         return status;
@@ -304,7 +304,7 @@ static enum status filter_lines_load(struct table_loader *loader, struct table_f
 {
     struct table *table = loader->table;
     struct table_handle handle = {.offset = filter->offset, .size = filter->size};
-    struct slice raw;
+    struct slice raw = {0};
     struct bloom bloom;
     enum status status =
         table_read_block(table, handle, LSM_MAY_BLOCK, &loader->part_scratch, &raw);
@@ -362,7 +362,7 @@ static enum status directory_load(struct table_loader *loader)
 {
     struct table *table = loader->table;
     uint64_t offset = loader->footer.directory_offset;
-    struct slice raw;
+    struct slice raw = {0};
     enum status status = loader_read(loader, offset, loader->footer.properties_offset, &raw);
     if (status != STATUS_OK) {
         return status;

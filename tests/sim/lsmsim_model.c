@@ -236,6 +236,7 @@ static void entry_add(struct model_key *key, uint32_t entry)
 static bool is_leaving(const struct model *model, uint32_t key, const struct model_write *write)
 {
     const struct model_excise *excise = &model->excise;
+    ASSERT(write != NULL);
     return excise->pending && key >= excise->lower && key < excise->upper &&
            write->order < excise->order;
 }
