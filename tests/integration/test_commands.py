@@ -234,6 +234,8 @@ CASES = [
     (("KV.RING", "x"), ARITY),
     (("KV.STATUS",), ANY_BULK),
     (("KV.STATUS", "x"), ARITY),
+    (("KV.RESUME",), "OK"),
+    (("KV.RESUME", "x"), ARITY),
     (("KV.LOCATE", "c:k"), ANY_BULK),
     (("KV.LOCATE",), ARITY),
     # refused, with a reason
