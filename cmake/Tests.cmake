@@ -35,7 +35,9 @@ function(ringkv_unit_test stem)
   target_link_libraries(test_${stem} PRIVATE ${ARGN} PkgConfig::CRITERION)
   target_compile_options(test_${stem} PRIVATE -Wall -Wextra -Werror)
   target_compile_definitions(test_${stem} PRIVATE GOLDEN_DIR="${CMAKE_SOURCE_DIR}/tests/golden")
-  add_test(NAME unit_${stem} COMMAND test_${stem} --tap)
+  # One at a time: programs run side by side, and with several jobs the runner of Criterion 2.4.1
+  # itself leaks 48 bytes now and then, which the leak sanitizer then blames on the program.
+  add_test(NAME unit_${stem} COMMAND test_${stem} --tap --jobs 1)
   set_tests_properties(unit_${stem} PROPERTIES LABELS unit TIMEOUT 300)
 endfunction()
 
