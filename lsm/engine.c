@@ -14,6 +14,7 @@
 
 #include "base/contract.h"
 #include "base/log.h"
+#include "base/memory.h"
 
 #define ENGINE_RETRY_MS_MIN UINT64_C(100) /* Doubles with each failure in a row. */
 #define ENGINE_RETRY_MS_MAX UINT64_C(10000)
@@ -25,6 +26,17 @@ uint64_t engine_file_id(struct lsm *lsm)
     uint64_t id = lsm->next_file_id++;
     mutex_unlock(&lsm->mutex);
     return id;
+}
+
+void engine_path_remove(struct lsm *lsm, char *path)
+{
+    enum status status =
+        path == NULL ? STATUS_NO_MEMORY : lsm->env->ops->name_remove(lsm->env, path);
+    if (status != STATUS_OK) {
+        log_warn(lsm->env, "lsm.remove_failed", "path=%s status=%s", path == NULL ? "" : path,
+                 status_name(status));
+    }
+    memory_free(path);
 }
 
 enum status engine_admit_locked(const struct lsm *lsm)

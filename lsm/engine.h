@@ -193,6 +193,9 @@ void engine_job_worked_locked(struct lsm *lsm, enum engine_work work); /* Failur
 bool engine_may_start_locked(const struct lsm *lsm, enum engine_work work);
 void engine_notify_locked(struct lsm *lsm);
 uint64_t engine_file_id(struct lsm *lsm);
+/* Removes a file of the engine's that nobody needs; one that stays is the next open's. Blocks.
+ * `path` is freed; NULL: there was no memory for it. */
+void engine_path_remove(struct lsm *lsm, char *path);
 void engine_init_jobs(struct lsm *lsm);
 
 /* sources.c */

@@ -145,14 +145,7 @@ static enum status files_settle(struct ingest *ingest)
 
 static void file_drop(struct lsm *lsm, uint64_t id)
 {
-    char *path = engine_table_path(lsm, id);
-    enum status status =
-        path == NULL ? STATUS_NO_MEMORY : lsm->env->ops->name_remove(lsm->env, path);
-    if (status != STATUS_OK) { /* The next open removes it. */
-        log_warn(lsm->env, "lsm.remove_failed", "path=%s status=%s", path == NULL ? "" : path,
-                 status_name(status));
-    }
-    memory_free(path);
+    engine_path_remove(lsm, engine_table_path(lsm, id));
 }
 
 /* Closes and removes what was linked. */

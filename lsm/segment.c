@@ -42,13 +42,7 @@ void segment_remove(struct lsm *lsm, struct wal_segment *segment)
 {
     char *path = wal_segment_path(lsm->path, segment->id);
     wal_segment_destroy(segment);
-    enum status status =
-        path == NULL ? STATUS_NO_MEMORY : lsm->env->ops->name_remove(lsm->env, path);
-    if (status != STATUS_OK) { /* The next open removes it. */
-        log_warn(lsm->env, "lsm.remove_failed", "path=%s status=%s", path == NULL ? "" : path,
-                 status_name(status));
-    }
-    memory_free(path);
+    engine_path_remove(lsm, path);
 }
 
 void segment_dead(struct lsm *lsm, struct wal_segment *segment)

@@ -20,7 +20,7 @@ struct table_fence {
     uint32_t key_size;
 };
 
-/* Its lines lie in `memory`, or in the cache, or nowhere for now. */
+/* Its lines lie in `memory`; with a cache in that, while they are not evicted. */
 struct table_filter {
     struct cache_slot slot;
     void *memory;    /* Owned; NULL if the table uses a cache. */
