@@ -33,6 +33,11 @@ static void healer_done(struct lsm_request *request, enum status status)
     if (healer->stopped) {
         return;
     }
+    struct lsm_stats stats;
+    lsm_stats(healer->lsm, &stats);
+    if (status == STATUS_OK && stats.read_only) {
+        status = STATUS_READ_ONLY; /* It failed again before this came: healer_broken(). */
+    }
     if (status != STATUS_OK) {
         healer_failed(healer, status);
         return;
