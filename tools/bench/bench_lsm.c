@@ -54,7 +54,7 @@ static void usage(FILE *to)
         "  --rounds N         times that each workload is run; figures are medians (1)\n"
         "  --seconds N        of synced writes, and of gets beside writes (3)\n"
         "  --rate N           paced writes a second (20000)\n"
-        "  --depth N          records that Ringkv has outstanding when they are not synced (64)\n"
+        "  --depth N          records that Ringkv has outstanding when they are not synced (256)\n"
         "  --only NAMES       workloads whose names begin so, with commas between\n"
         "  --engines NAMES    opponents, likewise (ringkv always runs; \"none\": it alone)\n"
         "  --seed N           (1)\n"
@@ -323,7 +323,7 @@ int main(int argc, char **argv)
                  .reads = 200000,
                  .value_size = 100,
                  .rounds = 1,
-                 .depth = 64,
+                 .depth = 256,
                  .seconds = 3,
                  .rate = 20000,
                  .seed = 1},

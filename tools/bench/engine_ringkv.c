@@ -23,6 +23,7 @@
 #define ASIDE_BYTES_PER_KEY 2.5
 #define TICK_NS 1000000
 #define WRITES_OUTSTANDING_MIN 4
+#define BYTES_OUTSTANDING_MAX (UINT64_C(1) << 20)
 /* As RocksDB by its default and LevelDB: one is filled while another is flushed. */
 #define MEMTABLES_IN_BUDGET 2
 
@@ -248,6 +249,10 @@ static void ticker_stop(struct ticker *ticker)
 static uint32_t load_depth(const struct load *load)
 {
     uint32_t depth = load->depth / load->batch;
+    uint64_t size = (uint64_t)load->batch * (RECORD_KEY_SIZE + load->records.value_size);
+    if (depth > BYTES_OUTSTANDING_MAX / size) {
+        depth = (uint32_t)(BYTES_OUTSTANDING_MAX / size);
+    }
     uint32_t least = load->depth < WRITES_OUTSTANDING_MIN ? load->depth : WRITES_OUTSTANDING_MIN;
     return depth < least ? least : depth;
 }
