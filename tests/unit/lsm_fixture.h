@@ -84,12 +84,14 @@ static inline void fixture_close(struct lsm_fixture *fixture)
     fixture->lsm = NULL;
 }
 
-/* As a process killed once its jobs had run: closed without lsm_stop(). */
+/* As a process that was killed: jobs that wait never run, and nothing is stopped. */
 static inline void fixture_kill(struct lsm_fixture *fixture)
 {
-    env_uv_run(fixture->env);
+    env_uv_end(fixture->env);
     lsm_close(fixture->lsm);
     fixture->lsm = NULL;
+    env_uv_close(fixture->env);
+    fixture_env_open(fixture);
 }
 
 static inline void fixture_deinit(struct lsm_fixture *fixture)
