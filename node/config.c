@@ -208,6 +208,12 @@ static const struct setting settings[] = {
      AT(wal_segment_size),
      64u << 10,
      GIB},
+    {{"storage", "open_files_max", "storage-open-files-max", "N",
+      "Table files kept open; others are opened again when they are read."},
+     TYPE_U32,
+     AT(open_files_max),
+     16,
+     1u << 20},
     {{"storage", "pool_threads", "storage-pool-threads", "N",
       "Threads for flush, compaction and reads that miss memory."},
      TYPE_U32,
@@ -251,6 +257,7 @@ void config_defaults(struct config *config)
         .inflight_count_max = 100000,
         .memory_size = 512u << 20,
         .wal_segment_size = 16u << 20,
+        .open_files_max = 512,
         .pool_threads = 2,
     };
 }

@@ -70,6 +70,7 @@ struct config {
     uint64_t memory_size;      /* 512 MiB */
     uint64_t memtable_size;    /* 0: an eighth of it */
     uint64_t wal_segment_size; /* 16 MiB */
+    uint32_t open_files_max;   /* 512: table files, beside those being read. */
     uint32_t pool_threads;     /* 2 */
 };
 

@@ -4,6 +4,13 @@
 #include "base/contract.h"
 #include "base/log.h"
 
+static bool engine_refuses(const struct healer *healer)
+{
+    struct lsm_stats stats;
+    lsm_stats(healer->lsm, &stats);
+    return stats.read_only;
+}
+
 static void healer_wait(struct healer *healer)
 {
     if (!healer->stopped && healer->lsm != NULL) {
@@ -33,9 +40,7 @@ static void healer_done(struct lsm_request *request, enum status status)
     if (healer->stopped) {
         return;
     }
-    struct lsm_stats stats;
-    lsm_stats(healer->lsm, &stats);
-    if (status == STATUS_OK && stats.read_only) {
+    if (status == STATUS_OK && engine_refuses(healer)) {
         status = STATUS_READ_ONLY; /* It failed again before this came: healer_broken(). */
     }
     if (status != STATUS_OK) {
@@ -107,6 +112,11 @@ bool healer_try(struct healer *healer)
         healer_ask(healer);
     }
     return true;
+}
+
+bool healer_is_broken(const struct healer *healer)
+{
+    return healer->broken && (healer->lsm == NULL || engine_refuses(healer));
 }
 
 void healer_stop(struct healer *healer)

@@ -202,6 +202,7 @@ static enum status engine_open(struct node *node)
         .memory_size = node->config.memory_size,
         .memtable_size = node->config.memtable_size,
         .wal_segment_size = node->config.wal_segment_size,
+        .open_files_max = node->config.open_files_max,
         .failed = engine_failed,
         .context = node,
     };
@@ -527,7 +528,7 @@ void node_lsm_stats(const struct node *node, struct lsm_stats *stats)
 
 bool node_read_only(const struct node *node)
 {
-    return node->healer.broken;
+    return !node->open_under_way && healer_is_broken(&node->healer);
 }
 
 bool node_resume(struct node *node)
