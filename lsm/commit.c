@@ -24,8 +24,6 @@
 #include "lsm/engine.h"
 #include "lsm/mutant.h"
 
-/* The next segment is made ready once this part of the current one is written. */
-#define SEGMENT_AHEAD_SHARE 8u
 /* The lane goes on by itself with a group this much larger than the one it writes. */
 #define CROWD_FACTOR 2u
 /* So many keys of a batch are looked for in the memtable before they are merged. */
@@ -439,8 +437,7 @@ void commit_pump_locked(struct lsm *lsm)
         }
         return;
     }
-    if (wal->ready == NULL && !lsm->stopping &&
-        wal->used_offset > wal->current->capacity / SEGMENT_AHEAD_SHARE) {
+    if (segment_is_due_locked(lsm) && !lsm->stopping) {
         segment_prepare_locked(lsm, wal->segment_size, false);
     }
     if (list_empty(&wal->filling) || (lsm->gathering && !lsm->stopping)) {

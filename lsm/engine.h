@@ -125,6 +125,7 @@ struct lsm {
     struct env_timer gather_timer; /* Ends it, in the next turn of the loop. */
     bool gathering;                /* The next group waits for what the callers just told write. */
     uint64_t applied_position;     /* Every logged batch up to here is in a source. */
+    uint64_t replay_position;      /* And up to here in tables: the manifest says so. */
     uint64_t next_file_id;
     struct buffer encode; /* One cell, while it is put into the memtable. */
 

@@ -169,7 +169,8 @@ static enum status flush_install_locked(struct lsm *lsm)
     enum status status = sources_change_locked(lsm, &change, true);
     if (status == STATUS_OK) {
         lsm->flushed_total++;
-        purge_note_replay_position_locked(lsm, flush->memtable->replay_position);
+        lsm->replay_position = flush->memtable->replay_position;
+        purge_note_replay_position_locked(lsm, lsm->replay_position);
         lsm->stats.flush_written += flush->output.size;
         engine_job_worked_locked(lsm, ENGINE_FLUSH);
         table_output_reset(&flush->output); /* The sources hold the tables: closes no file. */

@@ -544,12 +544,11 @@ static struct wal_segment_header segment_header_next(struct lsm *lsm)
     };
 }
 
-/* A file that has been a segment, if there is one, or a new one. */
-static enum status segment_begin(struct lsm *lsm, struct wal_segment **segment)
+/* A file that has been a segment, if there is one of that size, or a new one. */
+static enum status segment_begin(struct lsm *lsm, uint64_t capacity, struct wal_segment **segment)
 {
-    uint64_t capacity = lsm->options.wal_segment_size;
     struct wal_segment_header header = segment_header_next(lsm);
-    if (lsm->segments.kept_count > 0) {
+    if (lsm->segments.kept_count > 0 && capacity == lsm->options.wal_segment_size) {
         struct wal_spare spare;
         uint64_t id = lsm->segments.kept[--lsm->segments.kept_count];
         enum status status = wal_spare_open(lsm->env, lsm->path, id, capacity, &spare);
@@ -569,9 +568,9 @@ static enum status segment_begin(struct lsm *lsm, struct wal_segment **segment)
 static enum status log_begin(struct lsm *lsm)
 {
     struct wal_segment *segment = NULL;
-    enum status status = segment_begin(lsm, &segment);
+    enum status status = segment_begin(lsm, lsm->options.wal_segment_size, &segment);
     if (status == STATUS_NO_SPACE && space_release(lsm) == STATUS_OK) {
-        status = segment_begin(lsm, &segment);
+        status = segment_begin(lsm, segment_size_when_full(lsm), &segment);
     }
     if (status != STATUS_OK) {
         return status;

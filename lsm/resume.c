@@ -117,6 +117,7 @@ static void restart_install(struct lsm *lsm, struct wal_segment *segment)
         lsm->segments.segment = NULL;
         lsm->segments.named = false;
     }
+    lsm->replay_position = lsm->wal.position;
     purge_note_replay_position_locked(lsm, lsm->wal.position);
     mutex_unlock(&lsm->mutex);
     struct list_node *node = NULL;

@@ -6,6 +6,8 @@
  *      named before the log writes to it.
  *  (2) Only a file of the usual size is kept, whose last sync worked.
  *  (3) kept_count never exceeds what segment.h (1) allows for longer than one job takes.
+ *  (4) What is trimmed no group is written to any more: its capacity is cut first, under the lock,
+ *      and a file without its whole capacity is never kept to be used again.
  */
 #include "lsm/segment.h"
 
@@ -14,6 +16,9 @@
 #include "base/memory.h"
 #include "lsm/engine.h"
 #include "lsm/wal_recovery.h"
+
+#define SEGMENT_AHEAD_SHARE 8u /* The next one is made once such a part of this one is used. */
+#define SEGMENT_FULL_SHARE 2u  /* While the disk is full a segment has this part of its size. */
 
 static uint32_t kept_count_max_locked(const struct lsm *lsm)
 {
@@ -83,6 +88,22 @@ static bool kept_trim(struct lsm *lsm)
     return false;
 }
 
+/* Gives back all from trim_size on. The file may be gone by now. */
+static enum status segment_trim(struct lsm *lsm)
+{
+    const struct env_ops *ops = lsm->env->ops;
+    struct env_file *file = NULL;
+    char *path = wal_segment_path(lsm->path, lsm->segments.trim_id);
+    enum status status =
+        path == NULL ? STATUS_NO_MEMORY : ops->file_open(lsm->env, path, ENV_OPEN_WRITE, &file);
+    memory_free(path);
+    if (status == STATUS_OK) {
+        status = ops->file_truncate(file, lsm->segments.trim_size);
+        ops->file_close(file);
+    }
+    return status;
+}
+
 /* --- the next one ----------------------------------------------------------------------------- */
 
 /* Names it in the manifest: records may go into it from then on. */
@@ -150,6 +171,11 @@ static void segment_run(struct env_job *job)
     if (segments->trims) {
         while (kept_trim(lsm)) {
         }
+        enum status status = segments->trim_id != 0 ? segment_trim(lsm) : STATUS_OK;
+        if (status != STATUS_OK && status != STATUS_NOT_FOUND) { /* It stays as large as it is. */
+            log_warn(lsm->env, "lsm.trim_failed", "path=%s segment=%016llx status=%s", lsm->path,
+                     (unsigned long long)segments->trim_id, status_name(status));
+        }
         segments->status = STATUS_OK;
     } else {
         segments->status = segment_step(lsm);
@@ -212,15 +238,53 @@ void segment_prepare_locked(struct lsm *lsm, uint64_t capacity, bool waits)
         lsm->wal.ready = NULL;
     }
     segments->trims = false;
+    if (lsm->space.full && segments->kept_count == 0 && capacity == lsm->options.wal_segment_size) {
+        capacity = segment_size_when_full(lsm); /* Has room for any group of several batches. */
+    }
     segments->fills = !segments->waited_for && wal_is_synced_often(&lsm->wal);
     segments->capacity = capacity;
     segment_submit_locked(lsm);
 }
 
+uint64_t segment_size_when_full(const struct lsm *lsm)
+{
+    return lsm->options.wal_segment_size / SEGMENT_FULL_SHARE;
+}
+
+bool segment_is_due_locked(const struct lsm *lsm)
+{
+    const struct wal *wal = &lsm->wal;
+    return wal->ready == NULL && wal->used_offset > wal->current->capacity / SEGMENT_AHEAD_SHARE;
+}
+
+/* See segment.h (3). False: there is nothing to give back. */
+static bool trim_begin_locked(struct lsm *lsm)
+{
+    struct wal_segment *current = lsm->wal.current;
+    if (!segment_is_rested_locked(lsm) || lsm->wal.ready == NULL || !commit_is_quiet_locked(lsm)) {
+        return false;
+    }
+    bool dead = current->last_position <= lsm->replay_position;
+    uint64_t end = dead ? WAL_SEGMENT_HEADER_SIZE : current->end_offset;
+    if (current->capacity <= end) {
+        return false;
+    }
+    current->capacity = end;
+    current->end_offset = end;
+    lsm->wal.used_offset = end;
+    lsm->segments.trim_id = current->id;
+    lsm->segments.trim_size = end;
+    return true;
+}
+
 void segment_pump_locked(struct lsm *lsm)
 {
     struct segments *segments = &lsm->segments;
-    if (!segments->running && segments->kept_count > kept_count_max_locked(lsm)) {
+    if (segments->running) {
+        return;
+    }
+    segments->trim_id = 0;
+    if (trim_begin_locked(lsm) || segments->kept_count > kept_count_max_locked(lsm)) {
         segments->trims = true;
         segment_submit_locked(lsm);
     }

@@ -7,7 +7,11 @@
  * Contract:
  *  (1) While syncs come, as many spare files are kept as a memtable's log needs; when the log has
  *      rested for SEGMENT_REST_MS, one; without syncs, none.
- *  (2) One job at a time makes a segment or removes spare files.
+ *  (2) One job at a time makes a segment, removes spare files, or trims.
+ *  (3) When the log rests and its next segment is there, the one it is in ends where its last group
+ *      ends, or with its header if tables have all of it: what lies behind is given back. The next
+ *      group goes to the next segment.
+ *  (4) While the disk is full, segments are made half as large.
  */
 #ifndef LSM_SEGMENT_H
 #define LSM_SEGMENT_H
@@ -24,9 +28,11 @@
 struct segments {
     struct env_job job;
     bool running;
-    bool trims;      /* The job removes spare files; else it makes a segment, step by step: */
-    bool fills;      /* its bytes are written first, */
-    bool waited_for; /* unless the log stands still until it is there; */
+    bool trims;         /* The job gives back what is too much: spare files, or */
+    uint64_t trim_id;   /* if not 0, of this segment */
+    uint64_t trim_size; /* all from here on. Else it makes a segment, step by step: */
+    bool fills;         /* its bytes are written first, */
+    bool waited_for;    /* unless the log stands still until it is there; */
     uint64_t capacity;
     struct wal_spare spare;      /* the file, until it is a segment, */
     struct wal_segment *segment; /* what there is of it; NULL while nothing is, */
@@ -46,10 +52,13 @@ void segment_begin_locked(struct lsm *lsm);
 /* On the loop: no group is under way, nor was for a while. */
 void segment_note_quiet_locked(struct lsm *lsm);
 bool segment_is_rested_locked(const struct lsm *lsm);
+/* Whether the log has come so far that a next segment is made, and it is not there yet. */
+bool segment_is_due_locked(const struct lsm *lsm);
+uint64_t segment_size_when_full(const struct lsm *lsm);
 /* Sees to it that wal.ready becomes a segment of at least `capacity`. `waits`: the log cannot go on
  * without it, so it is made by the shortest way. */
 void segment_prepare_locked(struct lsm *lsm, uint64_t capacity, bool waits);
-void segment_pump_locked(struct lsm *lsm); /* Removes spare files that are too many. */
+void segment_pump_locked(struct lsm *lsm); /* Removes spare files that are too many, and trims. */
 /* A segment that the manifest has dropped: its file waits to be used again, or goes. Blocks. */
 void segment_dead(struct lsm *lsm, struct wal_segment *segment);
 /* Removes the segment's file, that nothing names any more, and closes it. Blocks. */

@@ -20,28 +20,39 @@
 #define BALLAST_STEP_COUNT 4u
 #define LOG_ROOM_FACTOR 8u /* Of small groups, headers and padding take more than records. */
 
-/* One manifest, one slice of a merge, one segment, and a flush that takes `flush_size`. */
-static uint64_t ballast_size(const struct lsm *lsm, uint64_t flush_size)
+/* One manifest, one slice of a merge, a segment if one is to come, and a flush that takes
+ * `flush_size`. */
+static uint64_t ballast_size(const struct lsm *lsm, uint64_t flush_size, uint64_t segment_size)
 {
-    return flush_size + lsm->options.slice_size + lsm->options.wal_segment_size +
-           SPACE_MANIFEST_SIZE;
+    return flush_size + lsm->options.slice_size + segment_size + SPACE_MANIFEST_SIZE;
 }
 
 static uint64_t ballast_size_max(const struct lsm *lsm)
 {
-    return ballast_size(lsm, lsm->options.memtable_size);
+    return ballast_size(lsm, lsm->options.memtable_size, segment_size_when_full(lsm));
 }
 
-/* For what memtables hold now. Rounded up, so that it does not follow each write. */
-static uint64_t ballast_wanted_locked(const struct lsm *lsm)
+/* What a flush of all that memtables hold may take. Rounded up, so that it does not follow each
+ * write; nothing, where nothing is held. */
+static uint64_t flush_size_wanted_locked(const struct lsm *lsm)
 {
+    const struct memtable *active = lsm->sources->active;
     uint64_t full = lsm->options.memtable_size;
-    uint64_t held = atomic_load_explicit(&lsm->sources->active->size, memory_order_relaxed);
+    uint64_t held = atomic_load_explicit(&active->size, memory_order_relaxed);
     uint64_t step = full / BALLAST_STEP_COUNT;
     if (lsm->sources->frozen_count > 0 || held >= full - step) {
-        return ballast_size(lsm, full);
+        return full;
     }
-    return ballast_size(lsm, (held / step + 1) * step);
+    if (atomic_load_explicit(&active->key_count, memory_order_relaxed) == 0) {
+        return 0;
+    }
+    return (held / step + 1) * step;
+}
+
+static uint64_t ballast_wanted_locked(const struct lsm *lsm)
+{
+    uint64_t segment_size = segment_is_due_locked(lsm) ? segment_size_when_full(lsm) : 0;
+    return ballast_size(lsm, flush_size_wanted_locked(lsm), segment_size);
 }
 
 static char *ballast_path(const struct lsm *lsm)

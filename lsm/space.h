@@ -5,7 +5,8 @@
  *
  * Why ballast: what makes room, flushing deletes and merging them down, needs room first. So a file
  * that holds nothing keeps it, and is removed when the disk is full. It is as large as what is in
- * memory asks for: it grows with the memtable, by quarters, and shrinks once the log is at rest.
+ * memory asks for: it grows with the memtable, by quarters, and shrinks once the log is at rest. It
+ * keeps room for a segment only while the log has to have one made: else the log has its room.
  * Contract:
  *  (1) While FULL, writes are refused with NO_SPACE, but for batches of deletes only and those the
  *      caller calls vital, as long as the log has room for them without a new file.

@@ -31,6 +31,7 @@ struct lsm_sim {
     enum status statuses[LSM_SIM_WRITE_COUNT_MAX];
     bool answered[LSM_SIM_WRITE_COUNT_MAX];
     uint32_t write_count;
+    uint64_t time_passed; /* Of versions: writes that were forgotten. */
     struct lsm_request request;
     bool request_answered;
     enum status request_status;
@@ -155,7 +156,9 @@ static inline void sim_put_call(void *context)
     bool deletes = put->size == SIM_DELETE;
     struct lsm_record record = {
         .key = slice_text(put->key),
-        .cell = {.version = {.time = put->time != 0 ? put->time : SIM_TIME_FIRST + sim.write_count,
+        .cell = {.version = {.time = put->time != 0
+                                         ? put->time
+                                         : SIM_TIME_FIRST + sim.time_passed + sim.write_count,
                              .node = 1},
                  .kind = deletes ? CELL_DELETE : CELL_VALUE,
                  .value = slice_make(sim_bytes, deletes ? 0 : put->size)},
@@ -168,6 +171,15 @@ static inline void sim_put_call(void *context)
     sim.answered[sim.write_count] = false;
     put->status = lsm_write(sim.lsm, write);
     sim.write_count += put->status == STATUS_OK ? 1 : 0;
+}
+
+/* All are answered: makes room for more, whose versions are still above those. */
+static inline void sim_writes_forget(void)
+{
+    if (sim.write_count > LSM_SIM_WRITE_COUNT_MAX / 2) {
+        sim.time_passed += sim.write_count;
+        sim.write_count = 0;
+    }
 }
 
 /* What lsm_write said. Lets no time pass. */

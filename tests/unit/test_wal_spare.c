@@ -7,6 +7,7 @@
 
 #define KEY_COUNT 12u
 #define ROUND_COUNT 14u
+#define PAGE_SIZE 4096u /* Of the simulated disk. */
 
 static void setup(void)
 {
@@ -125,17 +126,21 @@ Test(wal_spare, segments_go_round_over_a_few_files)
 }
 
 /* Several segments of one kind of write, each of them soon dead. How many were made. */
-static uint64_t segments_use(enum lsm_durability durability, bool *filled, uint32_t *spares_max)
+static uint64_t segments_use(enum lsm_durability durability, bool *filled, uint32_t *spares_max,
+                             uint32_t *kept_max)
 {
     uint64_t before = sim.lsm->wal.current->id;
     *filled = false;
     *spares_max = 0;
+    *kept_max = 0;
     for (uint32_t i = 0; i < 12 * KEY_COUNT; i++) {
         cr_assert_eq(sim_put(key_name(i % KEY_COUNT), 2500, durability), STATUS_OK);
         sim_pass(5);
         *filled = *filled || sim.lsm->segments.fills;
         uint32_t spares = sim_file_count(".spare");
         *spares_max = spares > *spares_max ? spares : *spares_max;
+        uint32_t kept = sim.lsm->segments.kept_count;
+        *kept_max = kept > *kept_max ? kept : *kept_max;
     }
     return sim.lsm->wal.current->id - before;
 }
@@ -144,19 +149,58 @@ Test(wal_spare, buffered_writes_alone_neither_fill_segments_nor_keep_them)
 {
     bool filled = true;
     uint32_t spares_max = 0;
-    cr_assert_geq(segments_use(LSM_BUFFERED, &filled, &spares_max), 4);
+    uint32_t kept_max = 0;
+    cr_assert_geq(segments_use(LSM_BUFFERED, &filled, &spares_max, &kept_max), 4);
     cr_assert(!filled);
     cr_assert_leq(spares_max, 1, "only the one that becomes a segment next");
+    cr_assert_eq(kept_max, 0);
     cr_assert_eq(sim_file_count(".spare"), 0);
-    cr_assert_geq(segments_use(LSM_SYNCED, &filled, &spares_max), 4);
+    cr_assert_geq(segments_use(LSM_SYNCED, &filled, &spares_max, &kept_max), 4);
     cr_assert(filled, "with syncs they are");
-    cr_assert_gt(spares_max, 1);
+    cr_assert_gt(kept_max, 0);
     sim_pass(SEGMENT_REST_MS + 200);
     cr_assert_leq(sim_file_count(".spare"), 1, "at rest one is kept at most");
     sim_power_cut();
     sim_start();
     cr_assert_eq(sim.open_status, STATUS_OK);
     cr_assert_eq(sim_get(key_name(0)), STATUS_OK);
+}
+
+/* What lies behind the last group goes at rest; if tables have it all, so does what lies before. */
+Test(wal_spare, at_rest_the_log_is_one_segment_to_come)
+{
+    const struct wal *wal = &sim.lsm->wal;
+    for (uint32_t round = 0; round < 6; round++) {
+        uint32_t flushed = round % 2;
+        uint64_t id = wal->current->id;
+        do {
+            cr_assert_eq(sim_put(key_name(round), 3000, LSM_BUFFERED), STATUS_OK);
+            sim_pass(5);
+        } while (wal->ready == NULL || wal->current->id == id);
+        if (flushed) {
+            cr_assert_eq(sim_ask(lsm_flush, 50), STATUS_OK);
+        }
+        sim_pass(200); /* Its watermark is written. */
+        id = wal->current->id;
+        uint64_t end = flushed ? WAL_SEGMENT_HEADER_SIZE : wal->current->end_offset;
+        uint64_t before = disk_sim_used_size(sim_disk()) - sim.lsm->space.size;
+        sim_pass(SEGMENT_REST_MS + 200);
+        cr_assert_eq(wal->current->id, id, "no write came");
+        cr_assert_eq(wal->current->capacity, end, "round %u: %llu", round,
+                     (unsigned long long)wal->current->capacity);
+        uint64_t given_back = before - (disk_sim_used_size(sim_disk()) - sim.lsm->space.size);
+        cr_assert_geq(given_back + PAGE_SIZE, (64 << 10) - end, "round %u", round);
+        if (round >= 2) {
+            sim_power_cut();
+            sim_start();
+            cr_assert_eq(sim.open_status, STATUS_OK, "round %u: %s", round,
+                         status_name(sim.open_status));
+            wal = &sim.lsm->wal;
+        }
+        for (uint32_t i = 0; i <= round; i++) {
+            cr_assert_eq(sim_get(key_name(i)), STATUS_OK, "round %u: key %u", round, i);
+        }
+    }
 }
 
 /* Each switch to the next segment, each segment made or dropped, each name changed. */
