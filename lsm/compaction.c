@@ -765,12 +765,32 @@ void compaction_note_quiet_locked(struct lsm *lsm)
     compaction_rest_locked(lsm);
 }
 
+/* Before all goes into a bottom that is there: what is in memory goes along. It costs little beside
+ * such a merge, and neither its log nor the room for its flush is kept at rest. */
+static bool idle_flush_begin_locked(struct lsm *lsm)
+{
+    struct compaction *compaction = &lsm->compaction;
+    const struct table_set *set = lsm->sources->tables;
+    uint64_t frozen_total = lsm->frozen_total;
+    compaction->idle = true;
+    bool down = compaction_pick_locked(lsm, set).kind == COMPACTION_DOWN;
+    compaction->idle = false;
+    if (down && compaction_bottom(set) != NULL && !lsm->failed && !lsm->space.full &&
+        sources_freeze_locked(lsm) != STATUS_OK) {
+        log_warn(lsm->env, "lsm.freeze_failed", "at=rest");
+    }
+    return lsm->frozen_total != frozen_total;
+}
+
 static void idle_timer_fired(struct env_timer *timer)
 {
     struct compaction *compaction = container_of(timer, struct compaction, idle_timer);
     struct lsm *lsm = container_of(compaction, struct lsm, compaction);
     mutex_lock(&lsm->mutex);
-    if (lsm->stats.write_count == compaction->idle_count && !lsm->stopping) {
+    bool quiet = lsm->stats.write_count == compaction->idle_count && !lsm->stopping;
+    if (quiet && idle_flush_begin_locked(lsm)) {
+        engine_pump_locked(lsm); /* Its end starts the timer again. */
+    } else if (quiet) {
         compaction->idle = true;
         compaction->quiet_number = 0;
         engine_pump_locked(lsm);

@@ -270,6 +270,25 @@ Test(compaction, at_rest_what_was_filled_goes_into_a_bottom)
     cr_assert_eq(scan_count(1), 1500);
 }
 
+/* Else its log and the room for its flush would stay beside it. */
+Test(compaction, at_rest_what_is_in_memory_goes_along_into_a_bottom)
+{
+    load(0, 1500, 1);
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    load(0, 1500, 2);
+    cr_assert_gt(stats_now().key_estimate, 1500);
+    cr_assert_eq(fixture_put(&fixture, "last", 2, "x", LSM_BUFFERED), STATUS_OK);
+    env_uv_run(fixture.env);
+    struct lsm_stats stats = stats_now();
+    cr_assert_eq(stats.run_count, 2, "%d", (int)stats.run_count);
+    cr_assert_eq(stats.key_estimate, 1501, "%d", (int)stats.key_estimate);
+    cr_assert_eq(scan_count(2), 1501);
+    uint64_t flushed = stats.flush_written; /* What is little, and in no one's way, stays. */
+    cr_assert_eq(fixture_put(&fixture, "little", 3, "x", LSM_BUFFERED), STATUS_OK);
+    env_uv_run(fixture.env);
+    cr_assert_eq(stats_now().flush_written, flushed);
+}
+
 /* Ascending keys: no run has a key between those of another. */
 static void load_ascending(uint32_t first, uint32_t last, uint64_t time)
 {
