@@ -109,6 +109,12 @@ static void restarts_prefetch(const struct block_view *view)
     }
 }
 
+void block_cursor_prefetch(const struct block_cursor *cursor)
+{
+    struct block_view view = cursor_view(cursor);
+    restarts_prefetch(&view);
+}
+
 /* The first of `entries` from `from` on, a restart, that is at or above `bound`; `cursor` stands
  * there, with its key put together from the bound. */
 static enum status entries_seek(struct block_cursor *cursor, uint32_t from, struct slice bound)

@@ -35,6 +35,8 @@ MUST_USE enum status block_cursor_reset(struct block_cursor *cursor, struct slic
 void block_cursor_deinit(struct block_cursor *cursor);
 MUST_USE enum status block_cursor_first(struct block_cursor *cursor);
 MUST_USE enum status block_cursor_last(struct block_cursor *cursor);
+/* Asks for the memory that a seek will touch. */
+void block_cursor_prefetch(const struct block_cursor *cursor);
 /* To the least key at or above `bound`. */
 MUST_USE enum status block_cursor_seek(struct block_cursor *cursor, struct slice bound);
 /* To the greatest key below `bound`. */

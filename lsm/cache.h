@@ -116,6 +116,17 @@ static inline struct cache_entry *cache_find(struct cache_slot *slot)
     return entry;
 }
 
+/* Where the data of an entry in this slot would lie, to be asked for ahead of its use and never
+ * looked at: nobody enters, so it may be gone by then. NULL: there is no entry. */
+static inline const uint8_t *cache_peek(struct cache_slot *slot)
+{
+    uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): as in cache_find(). */
+    return word == 0 || (word & 1) != 0
+               ? NULL
+               : (const uint8_t *)(uintptr_t)(word + CACHE_ENTRY_HEADER_SIZE);
+}
+
 /* The entry in this slot, found and pinned, or NULL. It stays where it is until cache_unpin(), even
  * if the cache itself has let go of it. Enters by itself. */
 struct cache_entry *cache_pin(struct cache *cache, struct cache_slot *slot);

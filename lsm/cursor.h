@@ -14,11 +14,14 @@
  *  (5) One thread at a time.
  *  (6) cursor_approach() answers true: the cursor is on its way to what a seek would find, `key`
  *      is a key that it cannot be before, and there is no cell; the first step arrives there.
+ *  (7) cursor_prepare() changes nothing that a caller sees; a seek to another bound than the one
+ *      prepared for is preceded by cursor_approach().
  */
 #ifndef LSM_CURSOR_H
 #define LSM_CURSOR_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/slice.h"
 #include "base/status.h"
@@ -36,6 +39,10 @@ struct cursor_ops {
     /* Sets out for where seek (reverse: seek_before) would go, if that is known to lie beyond the
      * bound; reads nothing. False: nothing is known, seek. May be NULL. */
     bool (*approach)(struct cursor *cursor, struct slice bound, bool reverse);
+    /* Asks for the memory that a seek to `bound`, the next thing to come, will touch: one step for
+     * each stage from 0 on, so that the waits of several cursors lie side by side. False: there is
+     * nothing more to ask for. May be NULL. */
+    bool (*prepare)(struct cursor *cursor, struct slice bound, uint32_t stage);
 };
 
 /* Implementations place this first in their own struct. */
@@ -70,6 +77,11 @@ MUST_USE static inline enum status cursor_previous(struct cursor *cursor, enum l
 static inline bool cursor_approach(struct cursor *cursor, struct slice bound, bool reverse)
 {
     return cursor->ops->approach != NULL && cursor->ops->approach(cursor, bound, reverse);
+}
+
+static inline bool cursor_prepare(struct cursor *cursor, struct slice bound, uint32_t stage)
+{
+    return cursor->ops->prepare != NULL && cursor->ops->prepare(cursor, bound, stage);
 }
 
 #endif

@@ -298,6 +298,42 @@ static enum status merge_previous(struct cursor *cursor, enum lsm_wait wait)
     return merge_step(merge, wait);
 }
 
+static void source_push(struct merge *merge, uint32_t source, bool distant)
+{
+    struct merge_entry entry = {.source = source};
+    entry_fill(merge, &entry);
+    entry.distant = distant;
+    heap_push(merge, &entry);
+}
+
+/* Puts the distant sources into the heap; the others, which have to be asked, into current[], where
+ * nothing else is yet. Returns how many these are. */
+static uint32_t sources_approach(struct merge *merge, struct slice bound)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < merge->source_count; i++) {
+        if (cursor_approach(merge->sources[i], bound, merge->reverse)) {
+            source_push(merge, i, true);
+        } else {
+            merge->current[count++].source = i;
+        }
+    }
+    return count;
+}
+
+/* Stage by stage for all of them, so that each waits for its memory while the others do. */
+static void sources_prepare(struct merge *merge, uint32_t count, struct slice bound)
+{
+    bool more = count > 0 && !merge->reverse;
+    for (uint32_t stage = 0; more; stage++) {
+        more = false;
+        for (uint32_t i = 0; i < count; i++) {
+            struct cursor *source = merge->sources[merge->current[i].source];
+            more = cursor_prepare(source, bound, stage) || more;
+        }
+    }
+}
+
 static enum status merge_seek_all(struct merge *merge, struct slice bound, bool reverse,
                                   enum lsm_wait wait)
 {
@@ -306,19 +342,15 @@ static enum status merge_seek_all(struct merge *merge, struct slice bound, bool 
     merge->heap_count = 0;
     merge->current_count = 0;
     merge->state = STATUS_NOT_FOUND; /* A seek that fails is asked again as a whole. */
-    for (uint32_t i = 0; i < merge->source_count; i++) {
-        struct cursor *source = merge->sources[i];
-        bool distant = cursor_approach(source, bound, reverse);
-        enum status status = STATUS_OK;
-        if (!distant) {
-            status = reverse ? cursor_seek_before(source, bound, wait)
-                             : cursor_seek(source, bound, wait);
-        }
+    uint32_t count = sources_approach(merge, bound);
+    sources_prepare(merge, count, bound);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t index = merge->current[i].source;
+        struct cursor *source = merge->sources[index];
+        enum status status =
+            reverse ? cursor_seek_before(source, bound, wait) : cursor_seek(source, bound, wait);
         if (status == STATUS_OK) {
-            struct merge_entry entry = {.source = i};
-            entry_fill(merge, &entry);
-            entry.distant = distant;
-            heap_push(merge, &entry);
+            source_push(merge, index, false);
         } else if (status != STATUS_NOT_FOUND) {
             merge->state = status == STATUS_WOULD_BLOCK ? STATUS_NOT_FOUND : status;
             return status;

@@ -63,10 +63,13 @@ enum status table_read_block(const struct table *table, struct table_handle hand
                              enum lsm_wait wait, struct buffer *scratch, struct slice *raw)
 {
     enum status status = table_read_sealed(table, handle, wait, scratch);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    status = block_unseal(scratch, table_place(table, handle), raw);
+    return status == STATUS_OK ? table_open_block(table, handle, scratch, raw) : status;
+}
+
+enum status table_open_block(const struct table *table, struct table_handle handle,
+                             struct buffer *sealed, struct slice *raw)
+{
+    enum status status = block_unseal(sealed, table_place(table, handle), raw);
     return status == STATUS_CORRUPT ? table_damaged(table, handle.offset, "block check failed")
                                     : status;
 }

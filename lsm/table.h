@@ -178,8 +178,12 @@ struct table_cursor {
     const struct table *table;
     uint32_t block_index;       /* Of the block it stands in, or is on its way to. */
     bool loaded;                /* Its bytes are in scratch; false while a step waits for them. */
+    bool prepared;              /* block_index is that of the seek to come, which begins... */
+    bool prepared_inside;       /* ...in the block, not before it. */
     uint32_t streak;            /* Blocks it went through since the last seek. */
     struct buffer scratch;      /* The block as read, and decompressed. */
+    struct buffer ahead;        /* Blocks as they lie in the file, read at once; */
+    uint64_t ahead_offset;      /* from here on. */
     struct cache_entry *pinned; /* Or the cached block it stands in. */
     struct table_view view;     /* Of a table whose index is split. */
     struct block_cursor block;
@@ -188,5 +192,18 @@ struct table_cursor {
 /* Cannot fail. The table must stay referenced until table_cursor_close(). */
 void table_cursor_open(struct table_cursor *cursor, const struct table *table);
 void table_cursor_close(struct table_cursor *cursor);
+/* See cursor_ops.prepare. The seek forward that follows is to the same bound, unless there comes a
+ * table_cursor_unprepare() before it. */
+bool table_cursor_prepare(struct table_cursor *cursor, struct slice bound, uint32_t stage);
+static inline void table_cursor_unprepare(struct table_cursor *cursor)
+{
+    cursor->prepared = false;
+}
+/* On to the next entry of the same block, where cursor.block shows it. False: it is for next to say
+ * what comes. */
+MUST_USE static inline bool table_cursor_step(struct table_cursor *cursor)
+{
+    return cursor->loaded && block_cursor_next(&cursor->block) == STATUS_OK;
+}
 
 #endif

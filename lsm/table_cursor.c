@@ -8,6 +8,10 @@
 /* A cursor that goes through more blocks than this from one seek on is a scan, which must not push
  * what is read again and again out of the cache. */
 #define CURSOR_STREAK_CACHED 4u
+/* And it reads so much at once, where blocks lie behind one another. */
+#define CURSOR_AHEAD_SIZE (32u << 10)
+#define PREPARE_LINES \
+    4u /* Of a block's head, which tells where the keys are that a seek compares. */
 
 static struct table_cursor *cursor_of(struct cursor *cursor)
 {
@@ -89,6 +93,82 @@ static enum status cursor_damaged(struct table_cursor *cursor, enum lsm_wait wai
     return table_block_damaged(cursor->table, cursor->block_index, wait, "block content");
 }
 
+/* Where a block lies, if that is known without reading. */
+static bool handle_peek(const struct table_cursor *cursor, uint32_t block_index,
+                        struct table_handle *handle)
+{
+    const struct table *table = cursor->table;
+    if (table->fences != NULL && block_index < table->block_count) {
+        *handle = table_fence_handle(table, block_index);
+        return true;
+    }
+    if (table->fences == NULL && table_view_holds(&cursor->view, block_index)) {
+        *handle = table_view_handle(&cursor->view, block_index);
+        return true;
+    }
+    return false;
+}
+
+/* So many blocks from the one wanted on lie behind one another in the file and are worth one read:
+ * their bytes. 0: the one alone is. */
+static uint32_t ahead_size(const struct table_cursor *cursor, struct table_handle first)
+{
+    uint32_t size = first.size;
+    struct table_handle next;
+    for (uint32_t i = cursor->block_index + 1; handle_peek(cursor, i, &next); i++) {
+        if (next.offset != first.offset + size || next.size > CURSOR_AHEAD_SIZE - size) {
+            break;
+        }
+        size += next.size;
+    }
+    return size == first.size ? 0 : size;
+}
+
+/* Puts the sealed block into scratch from what was read ahead, or reads ahead for it. False: it
+ * must be read alone. */
+static bool ahead_take(struct table_cursor *cursor, struct table_handle handle)
+{
+    struct buffer *ahead = &cursor->ahead;
+    bool inside = handle.offset >= cursor->ahead_offset &&
+                  handle.offset + handle.size <= cursor->ahead_offset + ahead->size;
+    if (!inside) {
+        if (handle.size == 0 || handle.size > CURSOR_AHEAD_SIZE / 2) {
+            return false;
+        }
+        uint32_t size = ahead_size(cursor, handle);
+        buffer_clear(ahead);
+        uint8_t *to = size == 0 ? NULL : buffer_reserve(ahead, CURSOR_AHEAD_SIZE);
+        if (to == NULL ||
+            table_read(cursor->table, handle.offset, size, LSM_MAY_BLOCK, to) != STATUS_OK) {
+            return false; /* What is wrong shows when the block is read. */
+        }
+        buffer_commit(ahead, size);
+        cursor->ahead_offset = handle.offset;
+    }
+    buffer_clear(&cursor->scratch);
+    buffer_append(&cursor->scratch, ahead->data + (handle.offset - cursor->ahead_offset),
+                  handle.size);
+    return buffer_status(&cursor->scratch) == STATUS_OK;
+}
+
+/* Reads and opens the block the cursor wants; a scan reads several at once. */
+static enum status cursor_read(struct table_cursor *cursor, enum lsm_wait wait, struct slice *raw)
+{
+    const struct table *table = cursor->table;
+    struct table_handle handle;
+    enum status status = cursor_handle(cursor, wait, &handle);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (cursor->streak >= CURSOR_STREAK_CACHED && wait == LSM_MAY_BLOCK &&
+        ahead_take(cursor, handle)) {
+        status = table_open_block(table, handle, &cursor->scratch, raw);
+    } else {
+        status = table_read_block(table, handle, wait, &cursor->scratch, raw);
+    }
+    return status == STATUS_CORRUPT ? cursor_lost(cursor, wait) : status;
+}
+
 /* Makes the block the cursor wants the one in its scratch. */
 static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
 {
@@ -99,14 +179,9 @@ static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
     struct slice raw;
     enum status status = STATUS_OK;
     if (!cursor_load_cached(cursor, &raw)) {
-        struct table_handle handle;
-        status = cursor_handle(cursor, wait, &handle);
+        status = cursor_read(cursor, wait, &raw);
         if (status != STATUS_OK) {
             return status;
-        }
-        status = table_read_block(table, handle, wait, &cursor->scratch, &raw);
-        if (status != STATUS_OK) {
-            return status == STATUS_CORRUPT ? cursor_lost(cursor, wait) : status;
         }
         struct cache_slot *slot = table->cache != NULL ? &table->slots[cursor->block_index] : NULL;
         if (slot != NULL && cursor->streak < CURSOR_STREAK_CACHED &&
@@ -217,22 +292,78 @@ static bool cursor_begins_at(const struct table_cursor *cursor, uint32_t block_i
            slice_equal(table_view_key(&cursor->view, block_index), bound);
 }
 
+/* Where a seek begins. */
+static enum status cursor_aim_at(struct table_cursor *cursor, struct slice bound,
+                                 enum lsm_wait wait)
+{
+    uint32_t block_index = 0;
+    cursor->prepared_inside = false;
+    cursor->streak = 0;
+    enum status status = cursor_search(cursor, bound, wait, &block_index, &cursor->prepared_inside);
+    if (status == STATUS_OK) {
+        cursor_aim(cursor, block_index);
+    }
+    return status;
+}
+
+/* The first lines of a cached block, header of its entry included. */
+static bool block_prefetch(struct cache_slot *slot)
+{
+    const uint8_t *data = cache_peek(slot);
+    if (data == NULL) {
+        return false;
+    }
+    data -= CACHE_ENTRY_HEADER_SIZE;
+    for (uint32_t i = 0; i <= PREPARE_LINES; i++) {
+        __builtin_prefetch(data + (size_t)i * BLOCK_PREFETCH_LINE_SIZE);
+    }
+    return true;
+}
+
+bool table_cursor_prepare(struct table_cursor *cursor, struct slice bound, uint32_t stage)
+{
+    const struct table *table = cursor->table;
+    if (stage == 0) {
+        cursor->prepared =
+            table->fences != NULL && cursor_aim_at(cursor, bound, LSM_NOWAIT) == STATUS_OK;
+        if (!cursor->prepared) {
+            return false; /* To find the block may take a read. */
+        }
+        if (table->cache != NULL && !cursor->loaded) {
+            __builtin_prefetch(&table->slots[cursor->block_index]);
+        }
+        return table->cache != NULL && !cursor->loaded;
+    }
+    if (!cursor->prepared || table->cache == NULL || cursor->loaded) {
+        return false;
+    }
+    if (stage == 1) {
+        return block_prefetch(&table->slots[cursor->block_index]);
+    }
+    struct slice raw;
+    if (cursor_load_cached(cursor, &raw) && block_cursor_reset(&cursor->block, raw) == STATUS_OK) {
+        cursor->streak++;
+        cursor->loaded = true;
+        block_cursor_prefetch(&cursor->block);
+    } /* Else the seek does it, and says what is wrong. */
+    return false;
+}
+
 static enum status table_cursor_seek(struct cursor *base, struct slice bound, enum lsm_wait wait)
 {
     struct table_cursor *cursor = cursor_of(base);
-    uint32_t block_index = 0;
-    bool inside = false;
-    cursor->streak = 0;
-    enum status status = cursor_search(cursor, bound, wait, &block_index, &inside);
+    enum status status = STATUS_OK;
+    if (!cursor->prepared) {
+        status = cursor_aim_at(cursor, bound, wait);
+    }
+    cursor->prepared = false;
+    if (status == STATUS_OK) {
+        status = cursor_load(cursor, wait);
+    }
     if (status != STATUS_OK) {
         return status;
     }
-    cursor_aim(cursor, block_index);
-    status = cursor_load(cursor, wait);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    if (!inside) {
+    if (!cursor->prepared_inside) {
         return cursor_show(cursor, block_cursor_first(&cursor->block), wait);
     }
     status = block_cursor_seek(&cursor->block, bound);
@@ -297,6 +428,7 @@ void table_cursor_close(struct table_cursor *cursor)
     cursor_unpin(cursor);
     table_view_close(cursor->table, &cursor->view);
     buffer_deinit(&cursor->scratch);
+    buffer_deinit(&cursor->ahead);
     block_cursor_deinit(&cursor->block);
     *cursor = (struct table_cursor){0};
 }

@@ -55,6 +55,9 @@ MUST_USE enum status table_read(const struct table *table, uint64_t offset, uint
 MUST_USE enum status table_read_block(const struct table *table, struct table_handle handle,
                                       enum lsm_wait wait, struct buffer *scratch,
                                       struct slice *raw);
+/* Opens what was read of one; *raw borrows from the buffer. */
+MUST_USE enum status table_open_block(const struct table *table, struct table_handle handle,
+                                      struct buffer *sealed, struct slice *raw);
 /* The block that alone may hold `key`; false if it is below all blocks. Of an index that is whole.
  */
 bool table_fence_search(const struct table *table, struct slice key, uint32_t *block_index);

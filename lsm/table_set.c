@@ -453,6 +453,7 @@ static void table_enter(struct run_cursor *cursor, uint32_t index)
     table_cursor_open(&cursor->table, cursor->run->tables[index]);
     cursor->table_open = true;
     cursor->table_index = index;
+    cursor->clipped = cursor->run->clips[index].upper.size > 0;
 }
 
 static enum status cursor_show(struct run_cursor *cursor)
@@ -559,11 +560,15 @@ static enum status run_cursor_seek(struct cursor *base, struct slice bound, enum
     struct run_cursor *cursor = cursor_of(base);
     const struct run *run = cursor->run;
     cursor->entering = false;
-    uint32_t index = bound.size == 0 ? 0 : run_lower_bound(run, bound);
-    if (index == run->table_count) {
-        return STATUS_NOT_FOUND;
+    uint32_t index = cursor->table_index;
+    if (!cursor->prepared) {
+        index = bound.size == 0 ? 0 : run_lower_bound(run, bound);
+        if (index == run->table_count) {
+            return STATUS_NOT_FOUND;
+        }
+        table_enter(cursor, index);
     }
-    table_enter(cursor, index);
+    cursor->prepared = false;
     struct slice lower = run->clips[index].lower;
     struct slice from = slice_compare(lower, bound) > 0 ? lower : bound;
     return cursor_ascend(cursor, cursor_seek(&cursor->table.base, from, wait), wait);
@@ -596,16 +601,15 @@ static enum status run_cursor_seek_before(struct cursor *base, struct slice boun
 static enum status run_cursor_next(struct cursor *base, enum lsm_wait wait)
 {
     struct run_cursor *cursor = cursor_of(base);
-    enum status status = STATUS_OK;
-    if (!cursor->entering) {
-        status = cursor_next(&cursor->table.base, wait);
-        if (status == STATUS_OK && cursor->run->clips[cursor->table_index].upper.size == 0) {
-            return cursor_show(cursor);
-        }
-    } else {
-        status = cursor_enter(cursor, cursor->entry, false, wait);
+    if (cursor->entering) {
+        return cursor_ascend(cursor, cursor_enter(cursor, cursor->entry, false, wait), wait);
     }
-    return cursor_ascend(cursor, status, wait);
+    if (!cursor->clipped && table_cursor_step(&cursor->table)) { /* The common case. */
+        base->key = cursor->table.block.key;
+        base->cell = cursor->table.block.cell;
+        return STATUS_OK;
+    }
+    return cursor_ascend(cursor, cursor_next(&cursor->table.base, wait), wait);
 }
 
 static enum status run_cursor_previous(struct cursor *base, enum lsm_wait wait)
@@ -622,7 +626,12 @@ static bool run_cursor_approach(struct cursor *base, struct slice bound, bool re
     struct run_cursor *cursor = cursor_of(base);
     const struct run *run = cursor->run;
     bool open = reverse && bound.size == 0;
+    cursor->prepared = false;
+    if (cursor->table_open) {
+        table_cursor_unprepare(&cursor->table);
+    }
     uint32_t index = open ? run->table_count : run_lower_bound(run, bound);
+    cursor->approached = index;
     bool inside = index < run->table_count && slice_compare(run_place_first(run, index), bound) < 0;
     if (inside || index == (reverse ? 0 : run->table_count)) {
         return false;
@@ -642,12 +651,28 @@ static bool run_cursor_approach(struct cursor *base, struct slice bound, bool re
     return true;
 }
 
+/* The bound was approached, and found to lie inside a place or behind all. */
+static bool run_cursor_prepare(struct cursor *base, struct slice bound, uint32_t stage)
+{
+    struct run_cursor *cursor = cursor_of(base);
+    if (cursor->approached == cursor->run->table_count) {
+        return false;
+    }
+    if (stage == 0) {
+        table_enter(cursor, cursor->approached);
+        cursor->prepared = true;
+    }
+    ASSERT(cursor->prepared);
+    return table_cursor_prepare(&cursor->table, bound, stage);
+}
+
 static const struct cursor_ops run_cursor_ops = {
     .seek = run_cursor_seek,
     .seek_before = run_cursor_seek_before,
     .next = run_cursor_next,
     .previous = run_cursor_previous,
     .approach = run_cursor_approach,
+    .prepare = run_cursor_prepare,
 };
 
 void run_cursor_open(struct run_cursor *cursor, const struct run *run, struct quarantine_sink *sink)

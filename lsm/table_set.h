@@ -112,7 +112,10 @@ struct run_cursor {
     bool table_open;
     bool entering;        /* A step reached table_index, or a place behind damage in it, ... */
     struct slice entry;   /* ... and stands before it: where it seeks to (or before). */
+    bool clipped;         /* The place ends before its table. */
+    bool prepared;        /* table_index is that of the seek to come. */
     uint32_t table_index; /* Of the place. */
+    uint32_t approached;  /* The first place that reaches beyond what was approached. */
     struct quarantine_sink *sink;
 };
 /* The cursor passes over damaged blocks, and says in the sink what was in them before it shows a

@@ -26,6 +26,9 @@ struct array_cursor {
     int fails_at; /* A move to this key says STATUS_IO; -1: never. */
     uint32_t move_count;
     int approaching; /* The present key on its way to which it is; -1: none. */
+    int prepared;    /* Index of the bound of the seek that must follow; -1: none. */
+    uint32_t stage;  /* What it was prepared for last. */
+    uint32_t prepare_count;
 };
 
 static void key_text(int i, char text[3])
@@ -78,8 +81,11 @@ static struct array_cursor *array_of(struct cursor *cursor)
 
 static enum status array_seek(struct cursor *cursor, struct slice bound, enum lsm_wait wait)
 {
-    array_of(cursor)->approaching = -1;
-    return array_go(array_of(cursor), key_index(bound), 1, wait);
+    struct array_cursor *array = array_of(cursor);
+    array->approaching = -1;
+    cr_assert(array->prepared < 0 || array->prepared == key_index(bound));
+    array->prepared = -1;
+    return array_go(array, key_index(bound), 1, wait);
 }
 
 static enum status array_seek_before(struct cursor *cursor, struct slice bound, enum lsm_wait wait)
@@ -105,6 +111,8 @@ static enum status array_previous(struct cursor *cursor, enum lsm_wait wait)
 static bool array_approach(struct cursor *cursor, struct slice bound, bool reverse)
 {
     struct array_cursor *array = array_of(cursor);
+    array->prepared = -1;
+    array->approaching = -1;
     int step = reverse ? -1 : 1;
     int first = key_index(bound) - (reverse ? 1 : 0);
     if (reverse && bound.size == 0) {
@@ -124,8 +132,24 @@ static bool array_approach(struct cursor *cursor, struct slice bound, bool rever
     return true;
 }
 
-static const struct cursor_ops array_ops = {array_seek, array_seek_before, array_next,
-                                            array_previous, array_approach};
+/* Asks for up to three stages, in their order. */
+static bool array_prepare(struct cursor *cursor, struct slice bound, uint32_t stage)
+{
+    struct array_cursor *array = array_of(cursor);
+    cr_assert_lt(array->approaching, 0, "who approaches is not asked to prepare");
+    cr_assert(stage == 0 || (array->prepared == key_index(bound) && stage == array->stage + 1));
+    array->prepared = key_index(bound);
+    array->stage = stage;
+    array->prepare_count++;
+    return stage < 2 && prng_chance(array->prng, 1, 2);
+}
+
+static const struct cursor_ops array_ops = {.seek = array_seek,
+                                            .seek_before = array_seek_before,
+                                            .next = array_next,
+                                            .previous = array_previous,
+                                            .approach = array_approach,
+                                            .prepare = array_prepare};
 
 /* Random sources, and per key the greatest cell of all of them. */
 struct fixture {
@@ -154,6 +178,7 @@ static void fixture_make(struct fixture *fixture, uint64_t seed)
         array->blocks_percent = 20;
         array->fails_at = -1;
         array->approaching = -1;
+        array->prepared = -1;
         fixture->sources[s] = &array->base;
         for (uint32_t i = 0; i < KEY_COUNT; i++) {
             if (!prng_chance(&fixture->prng, density, 100)) {
@@ -218,6 +243,7 @@ static void walk_and_compare(struct fixture *fixture, struct cursor *cursor, boo
 
 Test(merge, shows_every_key_once_with_its_greatest_cell_both_ways)
 {
+    uint64_t prepare_count = 0;
     for (uint64_t seed = 1; seed <= 300; seed++) {
         static struct fixture fixture;
         fixture_make(&fixture, seed);
@@ -232,8 +258,12 @@ Test(merge, shows_every_key_once_with_its_greatest_cell_both_ways)
             bool reverse = prng_chance(&fixture.prng, 1, 2);
             walk_and_compare(&fixture, &merge.base, reverse, slice_text(bound), seed);
         }
+        for (uint32_t s = 0; s < fixture.source_count; s++) {
+            prepare_count += fixture.arrays[s].prepare_count;
+        }
         merge_close(&merge);
     }
+    cr_assert_gt(prepare_count, 10000, "%lu", prepare_count);
 }
 
 /* Three sources one behind the other, which all say where they begin. */
@@ -247,8 +277,11 @@ Test(merge, a_source_is_not_read_before_the_merge_comes_to_it)
         struct array_cursor *arrays = fixture.arrays;
         static const int firsts[] = {5, 20, 40};
         for (int s = 0; s < 3; s++) {
-            arrays[s] = (struct array_cursor){
-                .base.ops = &array_ops, .prng = &fixture.prng, .fails_at = -1, .approaching = -1};
+            arrays[s] = (struct array_cursor){.base.ops = &array_ops,
+                                              .prng = &fixture.prng,
+                                              .fails_at = -1,
+                                              .approaching = -1,
+                                              .prepared = -1};
             fixture.sources[s] = &arrays[s].base;
             for (int i = firsts[s]; i < firsts[s] + 10; i++) {
                 struct cell cell = {.version = {.time = 1, .node = 1}};
@@ -311,8 +344,11 @@ Test(merge, a_cell_that_does_not_decode_is_corrupt)
     static struct fixture fixture;
     fixture_make(&fixture, 1);
     static struct array_cursor bad;
-    bad = (struct array_cursor){
-        .base.ops = &array_ops, .prng = &fixture.prng, .fails_at = -1, .approaching = -1};
+    bad = (struct array_cursor){.base.ops = &array_ops,
+                                .prng = &fixture.prng,
+                                .fails_at = -1,
+                                .approaching = -1,
+                                .prepared = -1};
     bad.present[3] = true;
     bad.cell_sizes[3] = 1;
     bad.cells[3][0] = 0xff;
