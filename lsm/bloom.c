@@ -14,11 +14,6 @@ STATIC_ASSERT((1u << LINE_BIT_COUNT_LOG2) == BLOOM_LINE_SIZE * 8, "a line has 51
 /* 2^32 divided by the golden ratio: each multiplication brings fresh bits to the top. */
 #define PROBE_MULTIPLIER UINT32_C(0x9e3779b9)
 
-static uint32_t line_of(uint64_t hash, uint32_t line_count)
-{
-    return (uint32_t)(((hash >> 32) * line_count) >> 32);
-}
-
 static uint32_t probe_bit(uint32_t probe)
 {
     return probe >> (32 - LINE_BIT_COUNT_LOG2);
@@ -49,11 +44,11 @@ void bloom_build(const uint64_t *hashes, size_t hash_count, uint32_t bits_per_ke
     ASSERT(to != NULL);
     size_t size = bloom_size(hash_count, bits_per_key);
     ASSERT(size / BLOOM_LINE_SIZE <= UINT32_MAX);
-    uint32_t line_count = (uint32_t)(size / BLOOM_LINE_SIZE);
+    struct bloom bloom = {.line_count = (uint32_t)(size / BLOOM_LINE_SIZE)};
     uint32_t probe_count = bloom_probe_count(bits_per_key);
     memset(to, 0, size);
     for (size_t i = 0; i < hash_count; i++) {
-        uint8_t *line = to + (size_t)line_of(hashes[i], line_count) * BLOOM_LINE_SIZE;
+        uint8_t *line = to + bloom_line_offset(&bloom, hashes[i]);
         uint32_t probe = (uint32_t)hashes[i];
         for (uint32_t j = 0; j < probe_count; j++) {
             probe *= PROBE_MULTIPLIER;
@@ -80,7 +75,7 @@ enum status bloom_open(struct slice bytes, uint32_t probe_count, struct bloom *b
 
 bool bloom_may_hold(const struct bloom *bloom, uint64_t hash)
 {
-    const uint8_t *line = bloom->lines + (size_t)line_of(hash, bloom->line_count) * BLOOM_LINE_SIZE;
+    const uint8_t *line = bloom->lines + bloom_line_offset(bloom, hash);
     uint32_t probe = (uint32_t)hash;
     /* All probes, without a branch: they lie in one line, and where a search would end early is
      * what a processor cannot guess. */

@@ -36,4 +36,10 @@ void bloom_build(const uint64_t *hashes, size_t hash_count, uint32_t bits_per_ke
 MUST_USE enum status bloom_open(struct slice bytes, uint32_t probe_count, struct bloom *bloom);
 bool bloom_may_hold(const struct bloom *bloom, uint64_t hash);
 
+/* Where the line lies that alone says something of this hash: bytes from `lines` on. */
+static inline size_t bloom_line_offset(const struct bloom *bloom, uint64_t hash)
+{
+    return (size_t)(((hash >> 32) * bloom->line_count) >> 32) * BLOOM_LINE_SIZE;
+}
+
 #endif

@@ -82,7 +82,8 @@ struct lookup {
     struct read_counters *counters;
     bool counters_shared;
     struct slice key;
-    uint64_t hash;
+    bool hashed;
+    uint64_t hash; /* checksum64(key, 0), once a table is asked. */
     enum lsm_wait wait;
     struct lsm *lsm;
     bool damaged;                   /* A cell of the key may be lost, */
@@ -100,20 +101,36 @@ static void damage_note(struct lookup *lookup, const struct table *table, uint32
     quarantine_note(lookup->lsm, table->file_id, block_index);
 }
 
-static enum status table_look(struct lookup *lookup, const struct table *table,
+/* See (1). */
+static bool found_is_newer(const struct finding *found, struct version version_max)
+{
+    int order = version_compare(found->cell.version, version_max);
+    return order > 0 || (order == 0 && LSM_MUTANT(GET_STOPS_AT_EQUAL));
+}
+
+/* A table that may hold the key, by the bounds of its place in a run. */
+struct candidate {
+    const struct run *run;
+    const struct table *table;
+    struct table_probe probe;
+    bool located; /* By its own bounds too. */
+};
+
+static enum status table_look(struct lookup *lookup, struct candidate *candidate,
                               struct finding *found)
 {
     struct read_counters *counters = lookup->counters;
     bool shared = lookup->counters_shared;
-    struct table_probe probe = {.key = lookup->key, .hash = lookup->hash};
-    if (!table_locate(table, &probe) || !table_filter_passes(table, &probe, lookup->wait)) {
+    const struct table *table = candidate->table;
+    struct table_probe *probe = &candidate->probe;
+    if (!candidate->located || !table_filter_passes(table, probe, lookup->wait)) {
         count(&counters->filter_skip_count, shared);
         return STATUS_OK;
     }
     struct buffer *into = found->in == lookup->buffers[0] ? lookup->buffers[1] : lookup->buffers[0];
     struct cell cell;
-    enum status status = table_get(table, &probe, lookup->wait, into, &cell);
-    if (probe.cached) {
+    enum status status = table_get(table, probe, lookup->wait, into, &cell);
+    if (probe->cached) {
         count(&counters->cache_hit_count, shared);
     }
     if (status == STATUS_NOT_FOUND) {
@@ -122,7 +139,7 @@ static enum status table_look(struct lookup *lookup, const struct table *table,
         return STATUS_OK;
     }
     if (status == STATUS_CORRUPT) {
-        damage_note(lookup, table, probe.block_index);
+        damage_note(lookup, table, probe->block_index);
         return STATUS_OK;
     }
     if (status != STATUS_OK) {
@@ -135,28 +152,60 @@ static enum status table_look(struct lookup *lookup, const struct table *table,
     return STATUS_OK;
 }
 
+/* How many candidates are found before the first is asked: their filters' memory, mostly in no
+ * cache of the processor's, is waited for once. */
+#define CANDIDATE_COUNT 8u
+
+/* The next candidates from run *at on; their filters' memory is on its way. */
+static uint32_t candidates_find(struct lookup *lookup, const struct table_set *set, uint32_t *at,
+                                struct candidate *candidates)
+{
+    uint32_t count = 0;
+    for (; *at < set->run_count && count < CANDIDATE_COUNT; (*at)++) {
+        const struct run *run = &set->runs[*at];
+        const struct table *table = run_find(run, lookup->key);
+        if (table == NULL) {
+            continue;
+        }
+        if (!lookup->hashed) { /* Most of what is in memory needs none. */
+            lookup->hash = checksum64(lookup->key, 0);
+            lookup->hashed = true;
+        }
+        struct candidate *found = &candidates[count++];
+        found->run = run;
+        found->table = table;
+        found->probe = (struct table_probe){.key = lookup->key, .hash = lookup->hash};
+        found->located = table_locate(table, &found->probe);
+        if (found->located) {
+            table_filter_prefetch(table, &found->probe);
+        }
+    }
+    return count;
+}
+
 static enum status tables_look(struct lookup *lookup, const struct table_set *set,
                                struct finding *found)
 {
-    bool hashed = false;
-    for (uint32_t i = 0; i < set->run_count; i++) {
-        const struct run *run = &set->runs[i];
-        int order = found->any ? version_compare(found->cell.version, run->version_max) : -1;
-        if (order > 0 || (order == 0 && LSM_MUTANT(GET_STOPS_AT_EQUAL))) {
-            return STATUS_OK; /* See (1). */
+    struct candidate candidates[CANDIDATE_COUNT];
+    for (uint32_t at = 0; at < set->run_count;) {
+        /* See (1): behind a run that holds nothing as new, none does. */
+        if (found->any && found_is_newer(found, set->runs[at].version_max)) {
+            return STATUS_OK;
         }
-        const struct table *table = run_find(run, lookup->key);
-        if (table == NULL || (found->any && version_compare(found->cell.version,
-                                                            table->properties.version_max) > 0)) {
-            continue;
-        }
-        if (!hashed) { /* Most of what is in memory needs none. */
-            lookup->hash = checksum64(lookup->key, 0);
-            hashed = true;
-        }
-        enum status status = table_look(lookup, table, found);
-        if (status != STATUS_OK) {
-            return status;
+        uint32_t count = candidates_find(lookup, set, &at, candidates);
+        for (uint32_t i = 0; i < count; i++) {
+            const struct candidate *candidate = &candidates[i];
+            if (found->any && found_is_newer(found, candidate->run->version_max)) {
+                return STATUS_OK;
+            }
+            if (found->any && version_compare(found->cell.version,
+                                              candidate->table->properties.version_max) > 0) {
+                continue;
+            }
+            enum status status = table_look(lookup, &candidates[i], found);
+            if (status != STATUS_OK) {
+                return status;
+            }
         }
     }
     return STATUS_OK;
@@ -303,6 +352,7 @@ static void wave_run(struct wave *wave, const struct sources *sources, struct lo
     for (uint32_t i = 0; i < wave->count; i++) {
         struct lsm_get_many_item *item = &wave->items[i];
         lookup->key = item->key;
+        lookup->hashed = false;
         lookup->buffers[0] = &item->scratch;
         lookup->damaged = false;
         lookup->damaged_version = (struct version){0};

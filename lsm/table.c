@@ -88,11 +88,26 @@ bool table_release(struct table *table)
     return before == 1;
 }
 
+/* So many prefixes fill a line of the processor's. */
+#define PREFIXES_PER_LINE 8u
+
 /* How many of the first `count` prefixes are at or below `prefix`. Without branches on what is
- * compared: a search of random keys would guess every second one wrong. */
-static uint32_t prefixes_at_or_below(const uint64_t *prefixes, uint32_t count, uint64_t prefix)
+ * compared: a search of random keys would guess every second one wrong. The slots beside the last
+ * few, if `slots` is not NULL, are on their way while these are compared: one wait instead of two.
+ */
+static uint32_t prefixes_at_or_below(const uint64_t *prefixes, uint32_t count, uint64_t prefix,
+                                     const struct cache_slot *slots)
 {
     const uint64_t *base = prefixes;
+    while (count > PREFIXES_PER_LINE) {
+        uint32_t half = count / 2;
+        base = base[half - 1] <= prefix ? base + half : base;
+        count -= half;
+    }
+    if (slots != NULL && count > 0) {
+        __builtin_prefetch(slots + (base - prefixes));
+        __builtin_prefetch(slots + (base - prefixes) + (count - 1));
+    }
     while (count > 1) {
         uint32_t half = count / 2;
         base = base[half - 1] <= prefix ? base + half : base;
@@ -107,6 +122,7 @@ struct table_starts {
     const struct table_filter *filters; /* NULL: blocks, with these */
     const struct table_fence *fences;   /* fences, */
     const uint8_t *keys;                /* and the keys that they point to. */
+    const struct cache_slot *slots;     /* Of those blocks, wanted soon; NULL: nothing is. */
     uint32_t count;
 };
 
@@ -125,7 +141,7 @@ static uint32_t starts_at_or_below(const struct table_starts *starts, struct sli
                                    uint64_t prefix)
 {
     const uint64_t *prefixes = starts->prefixes;
-    uint32_t upper = prefixes_at_or_below(prefixes, starts->count, prefix);
+    uint32_t upper = prefixes_at_or_below(prefixes, starts->count, prefix, starts->slots);
     if (upper == 0 || prefixes[upper - 1] != prefix) {
         return upper;
     }
@@ -134,7 +150,7 @@ static uint32_t starts_at_or_below(const struct table_starts *starts, struct sli
     if (upper > 1 && prefixes[upper - 2] != prefix) {
         lower = upper - 1;
     } else if (prefix > 0) {
-        lower = prefixes_at_or_below(prefixes, upper, prefix - 1);
+        lower = prefixes_at_or_below(prefixes, upper, prefix - 1, NULL);
     }
     while (lower < upper) {
         uint32_t middle = lower + (upper - lower) / 2;
@@ -155,6 +171,7 @@ static uint32_t block_search(const struct table *table, struct slice key, uint64
     struct table_starts starts = {.prefixes = table->fence_prefixes + first,
                                   .fences = table->fences + first,
                                   .keys = table->fence_keys.data,
+                                  .slots = table->slots != NULL ? table->slots + first : NULL,
                                   .count = end - first};
     uint32_t count = starts_at_or_below(&starts, key, prefix);
     return count == 0 ? first : first + count - 1;
@@ -271,6 +288,27 @@ bool table_filter_passes(const struct table *table, const struct table_probe *pr
     return entry != NULL ? passes : filter_fetch(table, filter, probe->hash, wait);
 }
 
+void table_filter_prefetch(const struct table *table, const struct table_probe *probe)
+{
+    if (table->filter_count == 0) {
+        return;
+    }
+    ASSERT(probe->part < table->filter_count);
+    struct table_filter *filter = &table->filters[probe->part];
+    struct bloom bloom = {.line_count = filter->line_count};
+    const uint8_t *lines;
+    if (filter->memory != NULL) {
+        lines = table_filter_lines(filter);
+    } else {
+        lines = cache_peek(&filter->slot);
+        if (lines == NULL) {
+            return;
+        }
+        __builtin_prefetch(lines - CACHE_ENTRY_HEADER_SIZE);
+    }
+    __builtin_prefetch(lines + bloom_line_offset(&bloom, probe->hash));
+}
+
 bool table_may_hold(const struct table *table, struct slice key, uint64_t key_hash)
 {
     struct table_probe probe = {.key = key, .hash = key_hash};
@@ -345,6 +383,7 @@ static enum status block_find(const struct table *table, struct table_probe *pro
     part_blocks(table, probe->part, &first, &end);
     ASSERT(first < end);
     probe->block_index = block_search(table, probe->key, probe->prefix, first, end);
+    __builtin_prefetch(&table->fences[probe->block_index]); /* For a block that is not cached. */
     return STATUS_OK;
 }
 

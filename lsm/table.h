@@ -128,6 +128,9 @@ bool table_locate(const struct table *table, struct table_probe *probe);
  * is read if that is worth it and `wait` allows it, and passes otherwise; a damaged one passes. */
 bool table_filter_passes(const struct table *table, const struct table_probe *probe,
                          enum lsm_wait wait);
+/* Asks for the memory that the filter's answer to a located key will touch, so that those of
+ * several tables wait for theirs side by side. */
+void table_filter_prefetch(const struct table *table, const struct table_probe *probe);
 /* Both: false if the table surely has no such key. May block. */
 bool table_may_hold(const struct table *table, struct slice key, uint64_t key_hash);
 
