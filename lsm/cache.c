@@ -252,6 +252,28 @@ static bool evicted_due_locked(struct cache *cache, uint32_t count_min)
     return due;
 }
 
+void cache_demand_add(struct cache *cache, uint64_t size)
+{
+    atomic_fetch_add_explicit(&cache->demand, size, memory_order_relaxed);
+}
+
+void cache_demand_remove(struct cache *cache, uint64_t size)
+{
+    uint64_t before = atomic_fetch_sub_explicit(&cache->demand, size, memory_order_relaxed);
+    ASSERT(before >= size);
+}
+
+bool cache_has_room_for_all(const struct cache *cache)
+{
+    return atomic_load_explicit(&cache->demand, memory_order_relaxed) <=
+           budget_cache_room(cache->budget);
+}
+
+void cache_miss(struct cache *cache)
+{
+    atomic_fetch_add_explicit(&cache->time, 1, memory_order_relaxed);
+}
+
 bool cache_has_room(const struct cache *cache, size_t size)
 {
     return cache_size(cache) + expected_cost(size) <= budget_cache_room(cache->budget);

@@ -65,9 +65,10 @@ struct cache_entry {
 
 struct cache {
     struct budget *budget;
-    struct slab slab;      /* Most entries lie in it, where there is room for huge pages. */
-    struct epoch epoch;    /* Its own: collecting is so cheap here that an insert can do it. */
-    _Atomic uint64_t time; /* Misses so far. */
+    struct slab slab;        /* Most entries lie in it, where there is room for huge pages. */
+    struct epoch epoch;      /* Its own: collecting is so cheap here that an insert can do it. */
+    _Atomic uint64_t time;   /* Misses so far. */
+    _Atomic uint64_t demand; /* Bytes of all that users may ever put in. */
     _Atomic uint64_t entry_count; /* Changed under the mutex. */
     struct mutex mutex;           /* Guards the rest. */
     struct list_node ring;        /* The hand points at its first. */
@@ -132,8 +133,15 @@ static inline const uint8_t *cache_peek(struct cache_slot *slot)
 struct cache_entry *cache_pin(struct cache *cache, struct cache_slot *slot);
 void cache_unpin(struct cache *cache, struct cache_entry *entry);
 
+/* What a user may put in comes to so many bytes more, or less: of whole entries. */
+void cache_demand_add(struct cache *cache, uint64_t size);
+void cache_demand_remove(struct cache *cache, uint64_t size);
+/* Whether all of it has room together: then nothing that is put in drives anything out. */
+bool cache_has_room_for_all(const struct cache *cache);
 /* Whether that many bytes fit without any eviction. */
 bool cache_has_room(const struct cache *cache, size_t size);
+/* A miss of which cache_wants() is not asked. */
+void cache_miss(struct cache *cache);
 /* To be asked after a miss, once: whether a block of so many bytes is worth inserting. */
 MUST_USE bool cache_wants(struct cache *cache, struct cache_slot *slot, size_t size);
 /* Copies `data` into a new entry in the slot. Best effort: nothing happens without memory, or if

@@ -413,7 +413,8 @@ enum status table_get(const struct table *table, struct table_probe *probe, enum
         return status;
     }
     probe->cached = cached_get(table, probe, scratch, &status);
-    if (probe->cached) {
+    if (probe->cached || (table_fill(table, probe->block_index, wait) &&
+                          cached_get(table, probe, scratch, &status))) {
         status = status == STATUS_OK ? cell_decode(buffer_slice(scratch), cell) : status;
     } else {
         if (table->fences != NULL) {

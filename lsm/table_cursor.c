@@ -178,14 +178,16 @@ static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
     const struct table *table = cursor->table;
     struct slice raw;
     enum status status = STATUS_OK;
-    if (!cursor_load_cached(cursor, &raw)) {
+    bool scan = cursor->streak >= CURSOR_STREAK_CACHED;
+    if (!cursor_load_cached(cursor, &raw) &&
+        (scan || !table_fill(table, cursor->block_index, wait) ||
+         !cursor_load_cached(cursor, &raw))) {
         status = cursor_read(cursor, wait, &raw);
         if (status != STATUS_OK) {
             return status;
         }
         struct cache_slot *slot = table->cache != NULL ? &table->slots[cursor->block_index] : NULL;
-        if (slot != NULL && cursor->streak < CURSOR_STREAK_CACHED &&
-            cache_wants(table->cache, slot, raw.size)) {
+        if (slot != NULL && !scan && cache_wants(table->cache, slot, raw.size)) {
             cache_insert(table->cache, slot, raw, CACHE_BLOCK);
         }
     }

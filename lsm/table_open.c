@@ -490,6 +490,18 @@ static void filters_hand_over(struct table *table)
     }
 }
 
+/* Of all its blocks and filters in the cache; their keys would be shorter there by what neighbours
+ * share. */
+static uint64_t cached_size(const struct table *table)
+{
+    uint64_t count = (uint64_t)table->block_count + table->filter_count;
+    uint64_t size = table->properties.raw_size + count * CACHE_ENTRY_HEADER_SIZE;
+    for (uint32_t i = 0; i < table->filter_count; i++) {
+        size += (uint64_t)table->filters[i].line_count * BLOOM_LINE_SIZE;
+    }
+    return size;
+}
+
 void table_use_cache(struct table *table, struct cache *cache)
 {
     ASSERT(table->cache == NULL);
@@ -504,6 +516,7 @@ void table_use_cache(struct table *table, struct cache *cache)
         table_leaves_split(table);
     }
     budget_take(cache->budget, BUDGET_TABLES, table->memory_size);
+    cache_demand_add(cache, cached_size(table));
 }
 
 void table_use_files(struct table *table, struct table_files *files)
@@ -522,6 +535,7 @@ void table_close(struct table *table)
             cache_forget(table->cache, &table->filters[i].slot, 1);
         }
         budget_give(table->cache->budget, BUDGET_TABLES, table->memory_size);
+        cache_demand_remove(table->cache, cached_size(table));
         memory_free(table->slots);
     }
     table_file_close(table->file);

@@ -1,7 +1,8 @@
 /*
  * lsm/table_parts.h -- what the files of a reading table share: its index, its filters, its reads.
  *
- * Private to table.c (gets), table_open.c (from a file to a table) and table_cursor.c (walks).
+ * Private to table.c (gets), table_open.c (from a file to a table), table_cursor.c (walks),
+ * table_leaf.c (parts of indexes) and table_fill.c (blocks read together).
  */
 #ifndef LSM_TABLE_PARTS_H
 #define LSM_TABLE_PARTS_H
@@ -55,6 +56,9 @@ MUST_USE enum status table_read(const struct table *table, uint64_t offset, uint
 MUST_USE enum status table_read_block(const struct table *table, struct table_handle handle,
                                       enum lsm_wait wait, struct buffer *scratch,
                                       struct slice *raw);
+/* table_fill.c: after a miss of this block, reads it and some beside it into the cache, if that has
+ * room for all there is. False: nothing was read. Blocks no longer than one read does. */
+bool table_fill(const struct table *table, uint32_t block_index, enum lsm_wait wait);
 /* Opens what was read of one; *raw borrows from the buffer. */
 MUST_USE enum status table_open_block(const struct table *table, struct table_handle handle,
                                       struct buffer *sealed, struct slice *raw);

@@ -102,6 +102,88 @@ Test(table, blocks_stay_in_the_cache_and_are_not_read_again, .timeout = 120)
     }
 }
 
+static enum status (*real_file_read)(struct env_file *file, uint64_t offset, void *to, size_t size,
+                                     size_t *got);
+static uint32_t read_count;
+
+static enum status counted_file_read(struct env_file *file, uint64_t offset, void *to, size_t size,
+                                     size_t *got)
+{
+    read_count++;
+    return real_file_read(file, offset, to, size, got);
+}
+
+static void fixture_count_reads(struct fixture *fixture)
+{
+    quiet_ops = *fixture->env->ops;
+    real_file_read = quiet_ops.file_read;
+    quiet_ops.file_read = counted_file_read;
+    fixture->env->ops = &quiet_ops;
+}
+
+static void get_entry(const struct fixture *fixture, const struct table *table, uint32_t i)
+{
+    struct buffer scratch = {0};
+    struct cell cell;
+    cr_assert_eq(
+        get_unfiltered(table, slice_text(fixture->entries[i].key), LSM_MAY_BLOCK, &scratch, &cell),
+        STATUS_OK);
+    assert_cell(&fixture->entries[i], &cell);
+    buffer_deinit(&scratch);
+}
+
+/* With room for all, a read brings up to four blocks; without, one; both by gets and by seeks. */
+Test(table, a_miss_brings_the_blocks_beside_it_only_while_there_is_room_for_all, .timeout = 120)
+{
+    for (uint64_t round = 0; round < 4; round++) {
+        bool roomy = round % 2 == 0;
+        bool seeks = round >= 2;
+        struct fixture fixture;
+        fixture_open(&fixture, 40);
+        entries_draw(&fixture, 3000, 120);
+        table_write(&fixture,
+                    &(struct table_writer_options){.bloom_bits_per_key = 10, .compress = true});
+        fixture_count_reads(&fixture);
+        struct budget budget;
+        struct cache cache;
+        budget_init(&budget, 64u << 20);
+        cache_init(&cache, &budget);
+        struct table *table;
+        cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK);
+        table_use_cache(table, &cache);
+        cr_assert_geq(table->block_count, 16);
+        uint64_t others = roomy ? 0 : 64u << 20;
+        cache_demand_add(&cache, others);
+        uint64_t before = cache.insert_count;
+        read_count = 0;
+        for (uint32_t i = 0; i < fixture.entry_count; i++) {
+            if (seeks) {
+                struct table_cursor cursor;
+                table_cursor_open(&cursor, table);
+                enum status status =
+                    cursor_seek(&cursor.base, slice_text(fixture.entries[i].key), LSM_MAY_BLOCK);
+                cr_assert_eq(status, STATUS_OK);
+                assert_stands(&fixture, &cursor.base, i);
+                table_cursor_close(&cursor);
+            } else {
+                get_entry(&fixture, table, i);
+            }
+        }
+        cr_assert_eq(cache.insert_count - before, table->block_count);
+        cr_assert_eq(atomic_load(&cache.time), read_count);
+        if (roomy) {
+            cr_assert_leq(read_count, table->block_count / 4 + 1 + table->filter_count);
+        } else {
+            cr_assert_eq(read_count, table->block_count);
+        }
+        cache_demand_remove(&cache, others);
+        table_close(table);
+        cr_assert_eq(atomic_load(&cache.demand), 0);
+        cache_deinit(&cache);
+        fixture_close(&fixture);
+    }
+}
+
 Test(table, properties_tell_the_bounds_of_what_is_inside)
 {
     struct fixture fixture;

@@ -376,3 +376,35 @@ Test(table_damage, of_a_split_index_what_is_read_again_and_damaged_costs_its_str
     buffer_deinit(&bytes);
     fixture_close(&fixture);
 }
+
+/* What is read with a damaged block is as good as if it were read alone. */
+Test(table_damage, costs_its_own_stretch_also_where_blocks_are_read_together, .timeout = 120)
+{
+    struct fixture fixture;
+    fixture_open(&fixture, 17);
+    entries_draw(&fixture, 6000, 60);
+    table_write(&fixture,
+                &(struct table_writer_options){.block_size = 512, .bloom_bits_per_key = 10});
+    fixture_quiet(&fixture);
+    struct buffer bytes = file_load(fixture.path);
+    for (uint64_t offset = 100; offset < 5000; offset += 300) {
+        struct budget budget;
+        struct cache cache;
+        budget_init(&budget, 64u << 20);
+        cache_init(&cache, &budget);
+        struct table *table;
+        damage_store(&fixture, &bytes, offset);
+        cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK);
+        table_use_cache(table, &cache);
+        cr_assert_not_null(table->fences);
+        cr_assert(cache_has_room_for_all(&cache));
+        uint32_t lost_count = assert_hole(&fixture, table);
+        cr_assert(lost_count > 0 && lost_count < 60, "offset=%lu lost=%u", offset, lost_count);
+        file_store(fixture.path, buffer_slice(&bytes));
+        cr_assert_eq(assert_hole(&fixture, table), 0, "it was the disk, and it is sound again");
+        table_close(table);
+        cache_deinit(&cache);
+    }
+    buffer_deinit(&bytes);
+    fixture_close(&fixture);
+}
