@@ -765,18 +765,19 @@ void compaction_note_quiet_locked(struct lsm *lsm)
     compaction_rest_locked(lsm);
 }
 
-/* Before all goes into a bottom that is there: what is in memory goes along. It costs little beside
- * such a merge, and neither its log nor the room for its flush is kept at rest. */
+/* Before all goes into a bottom that is a good part of it: what is in memory goes along. It costs
+ * little beside such a merge, and neither its log nor the room for its flush is kept at rest. What
+ * is over little covers little, and waits. */
 static bool idle_flush_begin_locked(struct lsm *lsm)
 {
     struct compaction *compaction = &lsm->compaction;
     const struct table_set *set = lsm->sources->tables;
     uint64_t frozen_total = lsm->frozen_total;
     compaction->idle = true;
-    bool down = compaction_pick_locked(lsm, set).kind == COMPACTION_DOWN;
+    bool due = compaction_pick_locked(lsm, set).kind == COMPACTION_DOWN;
     compaction->idle = false;
-    if (down && compaction_bottom(set) != NULL && !lsm->failed && !lsm->space.full &&
-        sources_freeze_locked(lsm) != STATUS_OK) {
+    due = due && compaction_is_over_much(set) && !lsm->failed && !lsm->space.full;
+    if (due && sources_freeze_locked(lsm) != STATUS_OK) {
         log_warn(lsm->env, "lsm.freeze_failed", "at=rest");
     }
     return lsm->frozen_total != frozen_total;

@@ -35,6 +35,16 @@ const struct run *compaction_bottom(const struct table_set *set)
     return NULL;
 }
 
+bool compaction_is_over_much(const struct table_set *set)
+{
+    const struct run *bottom = compaction_bottom(set);
+    uint64_t size = 0;
+    for (uint32_t i = 0; i < set->run_count; i++) {
+        size += set->runs[i].size;
+    }
+    return bottom != NULL && bottom->size >= size / COMPACTION_MUCH_SHARE;
+}
+
 static struct shape shape_of(const struct lsm *lsm, const struct table_set *set)
 {
     struct shape shape = {.bottom = compaction_bottom(set)};

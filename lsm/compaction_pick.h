@@ -23,6 +23,7 @@
 #define COMPACTION_IDLE_SHARE 10u  /* or 1/10 while nobody writes, */
 #define COMPACTION_TIERS_MEMTABLE_COUNT 8u /* but not for less than so many memtables; */
 #define COMPACTION_DEAD_SHARE 4u           /* or when they hold tombstones for 1/4 of all cells. */
+#define COMPACTION_MUCH_SHARE 4u           /* A bottom that is such a part of all. */
 #define COMPACTION_SWEEP_SHARE                                        \
     4u /* A table with so many tombstones or expiring cells is swept. \
         */
@@ -50,6 +51,8 @@ struct compaction_pick {
 
 /* The bottom of a set; NULL if there is none. */
 const struct run *compaction_bottom(const struct table_set *set);
+/* Whether the bottom is so large a part of all that a merge into it gives much back. */
+bool compaction_is_over_much(const struct table_set *set);
 /* Looks at every run and at the bounds of every table: once for a set that changed, not for each
  * write. Runs that go down already do not count for their tier. */
 struct compaction_pick compaction_pick_locked(const struct lsm *lsm, const struct table_set *set);
