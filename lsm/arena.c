@@ -7,6 +7,8 @@
  *  (3) While pieces of a reservation are taken, those still to come fit into what is left of one
  *      chunk: the newest until the first that it has no room for, the spare one from then on.
  *  (4) Chunks that wait in a pool are poisoned for the address sanitizer, as freed memory is.
+ *  (5) Chunks of a pool are huge pages if with their headers they are as large as one. So an arena
+ *      with a pool takes and gives chunks of that size as the pool does.
  */
 #include "lsm/arena.h"
 
@@ -15,10 +17,7 @@
 
 #define ARENA_ALIGNMENT 8u
 
-struct arena_chunk {
-    struct arena_chunk *next;
-    uint64_t size; /* Of the bytes after the header, which stay aligned on every platform. */
-};
+STATIC_ASSERT(sizeof(struct arena_chunk) == ARENA_CHUNK_HEADER_SIZE, "pieces stay aligned");
 
 void arena_pool_init(struct arena_pool *pool, size_t chunk_size, uint32_t count_max)
 {
@@ -56,11 +55,32 @@ static bool pool_give(struct arena_pool *pool, struct arena_chunk *chunk)
     return taken;
 }
 
+/* See (5). */
+static bool is_huge(const struct arena_pool *pool)
+{
+    return pool->chunk_size == ARENA_CHUNK_SIZE_HUGE;
+}
+
+static struct arena_chunk *pool_allocate(const struct arena_pool *pool)
+{
+    return is_huge(pool) ? memory_allocate_huge(MEMORY_HUGE_SIZE)
+                         : memory_allocate(sizeof(struct arena_chunk) + pool->chunk_size);
+}
+
+static void pool_free(const struct arena_pool *pool, struct arena_chunk *chunk)
+{
+    if (is_huge(pool)) {
+        memory_free_huge(chunk, MEMORY_HUGE_SIZE);
+    } else {
+        memory_free(chunk);
+    }
+}
+
 void arena_pool_deinit(struct arena_pool *pool)
 {
     struct arena_chunk *chunk = NULL;
     while ((chunk = pool_take(pool)) != NULL) {
-        memory_free(chunk);
+        pool_free(pool, chunk);
     }
     mutex_deinit(&pool->mutex);
 }
@@ -85,8 +105,10 @@ void arena_reset(struct arena *arena)
         struct arena_chunk *chunk = arena->chunks;
         arena->chunks = chunk->next;
         bool pooled = arena->pool != NULL && chunk->size == arena->chunk_size;
-        if (!pooled || !pool_give(arena->pool, chunk)) {
+        if (!pooled) {
             memory_free(chunk);
+        } else if (!pool_give(arena->pool, chunk)) {
+            pool_free(arena->pool, chunk);
         }
     }
     *arena = (struct arena){.chunk_size = arena->chunk_size, .pool = arena->pool};
@@ -102,7 +124,7 @@ static uint8_t *chunk_add(struct arena *arena, size_t size)
     bool pooled = arena->pool != NULL && size == arena->chunk_size;
     struct arena_chunk *chunk = pooled ? pool_take(arena->pool) : NULL;
     if (chunk == NULL) {
-        chunk = memory_allocate(sizeof(*chunk) + size);
+        chunk = pooled ? pool_allocate(arena->pool) : memory_allocate(sizeof(*chunk) + size);
     }
     if (chunk == NULL) {
         return NULL;

@@ -14,9 +14,17 @@
 #include <stdint.h>
 
 #include "base/contract.h"
+#include "base/memory.h"
 #include "base/mutex.h"
 
-struct arena_chunk;
+/* Of each chunk, before its pieces. */
+struct arena_chunk {
+    struct arena_chunk *next;
+    uint64_t size; /* Of the bytes after it, which stay aligned on every platform. */
+};
+#define ARENA_CHUNK_HEADER_SIZE 16u
+/* Chunks of a pool that are a huge page each. */
+#define ARENA_CHUNK_SIZE_HUGE (MEMORY_HUGE_SIZE - ARENA_CHUNK_HEADER_SIZE)
 
 /*
  * Chunks of one size that wait for their next use. Why: memtables come and go all the time; through

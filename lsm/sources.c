@@ -16,7 +16,10 @@
 #include "base/memory.h"
 #include "lsm/engine.h"
 
-#define MEMTABLE_CHUNK_SIZE_MAX ((256u << 10) - 64u) /* With its header a whole size class. */
+/* A memtable of so many huge pages lies in them: a search touches some place in each of many, and
+ * values are cut from them unless they are very large. */
+#define MEMTABLE_CHUNK_SHARE 16u
+#define MEMTABLE_CHUNK_SIZE_MAX ((256u << 10) - 64u) /* Else. With its header a size class. */
 #define MEMTABLE_CHUNK_SIZE_MIN (4u << 10)
 #define ACCOUNT_STEPS 8u
 #define TABLE_NAME_SIZE 24u
@@ -24,9 +27,9 @@
 
 void sources_chunks_init(struct lsm *lsm)
 {
-    uint64_t size = lsm->options.memtable_size / 16;
+    uint64_t size = lsm->options.memtable_size / MEMTABLE_CHUNK_SHARE;
     if (size > MEMTABLE_CHUNK_SIZE_MAX) {
-        size = MEMTABLE_CHUNK_SIZE_MAX;
+        size = size >= MEMORY_HUGE_SIZE ? ARENA_CHUNK_SIZE_HUGE : MEMTABLE_CHUNK_SIZE_MAX;
     }
     if (size < MEMTABLE_CHUNK_SIZE_MIN) {
         size = MEMTABLE_CHUNK_SIZE_MIN;
