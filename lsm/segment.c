@@ -22,10 +22,10 @@
 
 static uint32_t kept_count_max_locked(const struct lsm *lsm)
 {
-    if (!wal_is_synced_often(&lsm->wal)) {
-        return 0;
+    if (!segment_is_rested_locked(lsm)) {
+        return WAL_SPARE_COUNT_MAX;
     }
-    return segment_is_rested_locked(lsm) ? 1 : WAL_SPARE_COUNT_MAX;
+    return wal_is_synced_often(&lsm->wal) ? 1 : 0;
 }
 
 /* --- what is left of dead segments ------------------------------------------------------------ */

@@ -2,10 +2,11 @@
  * lsm/segment.h -- the files of the log: the next segment before it is needed, dead ones after.
  *
  * Why spares: a sync is cheaper if every byte of its file was written before, and a dead segment
- * has that behind it, so its file is used again. That gains nothing while only buffered writes
- * come: then segments are made without being written, and dead ones go at once.
+ * has that behind it, so its file is used again. And its pages are in memory: to write over them
+ * costs a fraction of what new ones cost. While only buffered writes come, segments are made
+ * without being written, and none is kept beyond their time.
  * Contract:
- *  (1) While syncs come, as many spare files are kept as a memtable's log needs; when the log has
+ *  (1) While writes come, as many spare files are kept as a memtable's log needs; when the log has
  *      rested for SEGMENT_REST_MS, one; without syncs, none.
  *  (2) One job at a time makes a segment, removes spare files, or trims.
  *  (3) When the log rests and its next segment is there, the one it is in ends where its last group
