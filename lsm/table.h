@@ -32,7 +32,7 @@
 
 #define TABLE_FORMAT_VERSION 2 /* 1: without tags; still read. */
 #define TABLE_FOOTER_SIZE 80
-#define TABLE_CHUNK_SIZE (256u << 10) /* Unit of writes and of the file checksum. */
+#define TABLE_CHUNK_SIZE (256u << 10) /* Unit of the file checksum. */
 #define TABLE_BLOCK_COUNT_MAX (64u << 20)
 
 /* What is known of a table without reading its blocks. The file itself holds all but file_size and

@@ -287,7 +287,7 @@ Test(table_damage, every_disk_call_may_fail_and_an_unfinished_file_goes)
 {
     struct fixture fixture;
     fixture_open(&fixture, 12);
-    entries_draw(&fixture, 4000, 100); /* Several chunks. */
+    entries_draw(&fixture, 16000, 100); /* Several writes. */
     fixture_quiet(&fixture);
     static struct env_ops saved;
     saved = quiet_ops;
