@@ -312,21 +312,18 @@ static void env_uv_wake(struct env_uv *env, struct list_node *list, struct list_
 static void lane_run(void *argument)
 {
     struct lane_uv *lane = argument;
-    uv_mutex_lock(&lane->mutex);
     for (;;) {
-        while (list_empty(&lane->queue) && !lane->stopping) {
-            uv_cond_wait(&lane->work, &lane->mutex);
-        }
-        if (lane->stopping) {
+        uv_sem_wait(&lane->work); /* One of each job and of each thread's end. */
+        uv_mutex_lock(&lane->mutex);
+        struct list_node *node = list_take_first(&lane->queue);
+        uv_mutex_unlock(&lane->mutex);
+        if (node == NULL) {
             break; /* lane_stop() took the queue. */
         }
-        struct env_job *job = container_of(list_take_first(&lane->queue), struct env_job, node);
-        uv_mutex_unlock(&lane->mutex);
+        struct env_job *job = container_of(node, struct env_job, node);
         job->run(job);
         env_uv_wake(lane->env, &lane->env->done, &job->node);
-        uv_mutex_lock(&lane->mutex);
     }
-    uv_mutex_unlock(&lane->mutex);
 }
 
 static void env_uv_job_submit(struct env *base, enum env_lane lane_name, struct env_job *job)
@@ -341,11 +338,12 @@ static void env_uv_job_submit(struct env *base, enum env_lane lane_name, struct 
     bool stopping = lane->stopping;
     if (!stopping) {
         list_append(&lane->queue, &job->node);
-        uv_cond_signal(&lane->work);
     }
     uv_mutex_unlock(&lane->mutex);
     if (stopping) {
         env_uv_wake(env, &env->dropped, &job->node);
+    } else {
+        uv_sem_post(&lane->work); /* Who wakes finds the mutex free. */
     }
 }
 
@@ -400,7 +398,7 @@ static enum status lane_start(struct lane_uv *lane, struct env_uv *env, unsigned
     list_init(&lane->queue);
     int rc = uv_mutex_init(&lane->mutex);
     ASSERT(rc == 0);
-    rc = uv_cond_init(&lane->work);
+    rc = uv_sem_init(&lane->work, 0);
     ASSERT(rc == 0);
     lane->threads = memory_allocate_zeroed(thread_count, sizeof(*lane->threads));
     if (lane->threads == NULL) {
@@ -427,8 +425,10 @@ static void lane_stop(struct lane_uv *lane)
     uv_mutex_lock(&lane->mutex);
     lane->stopping = true;
     list_move(&lane->queue, &queued);
-    uv_cond_broadcast(&lane->work);
     uv_mutex_unlock(&lane->mutex);
+    for (unsigned index = 0; index < lane->thread_count; index++) {
+        uv_sem_post(&lane->work);
+    }
     for (struct list_node *node; (node = list_take_first(&queued)) != NULL;) {
         env_uv_wake(lane->env, &lane->env->dropped, node);
     }
@@ -446,7 +446,7 @@ static void lane_deinit(struct lane_uv *lane)
     }
     ASSERT(list_empty(&lane->queue));
     memory_free(lane->threads);
-    uv_cond_destroy(&lane->work);
+    uv_sem_destroy(&lane->work);
     uv_mutex_destroy(&lane->mutex);
 }
 

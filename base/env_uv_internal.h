@@ -23,8 +23,8 @@
 /* The threads of one lane and their queue. */
 struct lane_uv {
     struct env_uv *env;
-    uv_mutex_t mutex; /* Holds queue and stopping. */
-    uv_cond_t work;
+    uv_mutex_t mutex;       /* Holds queue and stopping. */
+    uv_sem_t work;          /* Posted after a job is queued. */
     struct list_node queue; /* env_job.node, oldest first. */
     bool stopping;          /* From now on jobs are cancelled. */
     uv_thread_t *threads;

@@ -166,6 +166,16 @@ static enum status admit_locked(struct lsm *lsm, const struct lsm_write *write, 
     return space_admit_locked(lsm, write, size);
 }
 
+static struct env_job *commit_due_locked(struct lsm *lsm);
+
+/* `job` may be NULL. Best without the lock: the lane wakes at once, and looks for it. */
+static void commit_submit(struct lsm *lsm, struct env_job *job)
+{
+    if (job != NULL) {
+        env_submit(lsm->env, ENV_LANE_WAL, job);
+    }
+}
+
 enum status lsm_write(struct lsm *lsm, struct lsm_write *write)
 {
     ASSERT(lsm != NULL);
@@ -210,8 +220,10 @@ enum status lsm_write(struct lsm *lsm, struct lsm_write *write)
         ASSERT(merged == STATUS_OK); /* Its memory was reserved. */
         freeze_if_full_locked(lsm);
     }
-    commit_pump_locked(lsm); /* Not the whole pump: a write makes nothing else due by itself. */
+    /* Not the whole pump: a write makes nothing else due by itself. */
+    struct env_job *due = commit_due_locked(lsm);
     mutex_unlock(&lsm->mutex);
+    commit_submit(lsm, due);
     return STATUS_OK;
 }
 
@@ -385,8 +397,9 @@ static void gather_timer_fired(struct env_timer *timer)
     struct lsm *lsm = container_of(timer, struct lsm, gather_timer);
     mutex_lock(&lsm->mutex);
     lsm->gathering = false;
-    commit_pump_locked(lsm);
+    struct env_job *due = commit_due_locked(lsm);
     mutex_unlock(&lsm->mutex);
+    commit_submit(lsm, due);
 }
 
 static void idle_timer_fired(struct env_timer *timer)
@@ -405,13 +418,13 @@ static void idle_timer_fired(struct env_timer *timer)
     mutex_unlock(&lsm->mutex);
 }
 
-static void commit_submit_locked(struct lsm *lsm)
+static struct env_job *commit_begin_locked(struct lsm *lsm)
 {
     struct commit *commit = &lsm->commits[lsm->commits[0].submitted ? 1 : 0];
     commit->submitted = true;
     commit->group = NULL;
     commit->status = STATUS_OK;
-    env_submit(lsm->env, ENV_LANE_WAL, &commit->job);
+    return &commit->job;
 }
 
 /* Whether the lane shall go on with the next group by itself. */
@@ -427,7 +440,8 @@ static bool is_crowded_locked(const struct lsm *lsm)
            CROWD_FACTOR * (now->end_position - now->start_position);
 }
 
-void commit_pump_locked(struct lsm *lsm)
+/* What is due: a job that is to be submitted now, or NULL. */
+static struct env_job *commit_due_locked(struct lsm *lsm)
 {
     struct wal *wal = &lsm->wal;
     bool idle = is_idle_locked(lsm);
@@ -435,26 +449,28 @@ void commit_pump_locked(struct lsm *lsm)
         if (idle) {
             wal_take_writes(wal, &lsm->lost_writes);
         }
-        return;
+        return NULL;
     }
     if (segment_is_due_locked(lsm) && !lsm->stopping) {
         segment_prepare_locked(lsm, wal->segment_size, false);
     }
     if (list_empty(&wal->filling) || (lsm->gathering && !lsm->stopping)) {
-        return;
+        return NULL;
     }
     if (!idle) {
-        if (is_crowded_locked(lsm)) {
-            commit_submit_locked(lsm);
-        }
-        return;
+        return is_crowded_locked(lsm) ? commit_begin_locked(lsm) : NULL;
     }
     uint64_t capacity = 0;
     if (wal_look(wal, &capacity) == WAL_SEGMENT_NEEDED) {
         segment_prepare_locked(lsm, capacity, true);
-    } else {
-        commit_submit_locked(lsm);
+        return NULL;
     }
+    return commit_begin_locked(lsm);
+}
+
+void commit_pump_locked(struct lsm *lsm)
+{
+    commit_submit(lsm, commit_due_locked(lsm));
 }
 
 bool commit_is_quiet_locked(const struct lsm *lsm)
