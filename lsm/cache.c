@@ -24,6 +24,10 @@
 #define LOCKED_BATCH 64u  /* Entries evicted or forgotten before the mutex is let go. */
 #define ENTRY_SHARE_MIN \
     8u /* What takes more than such a part would cost many others their place. */
+/* A full cache lets in what was missed twice within one part in so many of as many misses as it has
+ * entries. With all of them, blocks of one use in two go in and out that are no better than those
+ * they drive out, and each costs as much as the read that it may spare. */
+#define ADMISSION_SHARE 4u
 #define CLASSES_PER_DOUBLING_LOG2 2u
 #define SLAB_ROOM_MIN (UINT64_C(16) * MEMORY_HUGE_SIZE) /* Below, a huge page is a large part. */
 #define SLAB_WASTE_SHARE 8u  /* A run may be larger than its entry by one part in so many. */
@@ -226,7 +230,7 @@ static uint32_t evict_one_locked(struct cache *cache, uint32_t steps_max)
     return steps;
 }
 
-/* Whether the block was missed so lately that the cache would have kept it; if not, it is now. */
+/* Whether the block was missed lately (ADMISSION_SHARE); if not, it is now. */
 static bool missed_lately(struct cache *cache, struct cache_slot *slot, uint64_t now)
 {
     uint64_t word = atomic_load(&slot->word);
@@ -234,7 +238,7 @@ static bool missed_lately(struct cache *cache, struct cache_slot *slot, uint64_t
         return false; /* Another thread was first. */
     }
     uint64_t kept = atomic_load_explicit(&cache->entry_count, memory_order_relaxed);
-    if (word != 0 && now - (word >> 1) <= kept) {
+    if (word != 0 && now - (word >> 1) <= kept / ADMISSION_SHARE) {
         return true;
     }
     /* If it fails, another thread has made a mark, or an entry. */

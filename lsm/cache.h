@@ -10,10 +10,10 @@
  *      A cursor, which stays longer, pins its entry instead.
  *  (2) A slot's memory may go after cache_forget() on it, when no other thread uses it any more.
  *  (3) The cache keeps to budget_cache_room(), give or take one entry and a few dozen evicted that
- *      readers may still look at. When it is full, only a block that was missed before, no longer
- * ago than the cache would have kept it, is let in: so a scan, or reads spread over more than fits,
- * cost neither memory nor evictions. (4) Nothing here blocks longer than a few dozen steps under a
- * lock, but for cache_trim().
+ *      readers may still look at. When it is full, only a block that was missed before, a good deal
+ *      less long ago than the cache keeps one, is let in: so a scan, or reads spread over more than
+ *      fits, cost neither memory nor evictions.
+ *  (4) Nothing here blocks longer than a few dozen steps under a lock, but for cache_trim().
  *
  * Source: CLOCK (Corbato, 1968) for eviction. Changed: admission by reuse distance, kept in the
  * slot itself while it is empty.
