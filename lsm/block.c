@@ -414,6 +414,19 @@ static uint32_t tags_search(const struct block_view *view, uint32_t run, uint64_
     return run;
 }
 
+bool block_sealed_excludes(struct slice sealed, uint64_t key_hash)
+{
+    if (sealed.size < BLOCK_TRAILER_SIZE) {
+        return false;
+    }
+    struct slice payload = slice_make(sealed.data, sealed.size - BLOCK_TRAILER_SIZE);
+    struct block_view view = {0};
+    size_t size;
+    return payload.data[payload.size] == BLOCK_CODEC_LZ4_ENTRIES &&
+           head_open(payload, &view, &size) &&
+           tags_search(&view, 0, key_hash) == view.restart_count;
+}
+
 /* The entries of a run lie in [*start, *end) of the entries; false if malformed. */
 static bool run_bounds(const struct block_view *view, uint32_t run, size_t entries_size,
                        uint32_t *start, uint32_t *end)

@@ -63,8 +63,10 @@ void block_seal(struct buffer *to, struct slice raw, bool compress, struct block
 MUST_USE enum status block_unseal(struct buffer *sealed, struct block_place place,
                                   struct slice *raw);
 
-/* Bytes of the raw block in these sealed ones, which no check has been through yet. */
+/* Both of sealed bytes that no check has been through yet, so what they say may be wrong: bytes of
+ * the raw block in them; whether its tags, as far as they are not packed, know no such key. */
 size_t block_sealed_raw_size(struct slice sealed);
+bool block_sealed_excludes(struct slice sealed, uint64_t key_hash);
 
 /* The cell of `key` in a raw block, by tags or else by binary search; borrows from it.
  * STATUS_NOT_FOUND, STATUS_CORRUPT */

@@ -297,6 +297,11 @@ bool cache_wants(struct cache *cache, struct cache_slot *slot, size_t size)
     return cache_has_room(cache, size) || missed_lately(cache, slot, now);
 }
 
+bool cache_missed_lately(struct cache *cache, struct cache_slot *slot)
+{
+    return missed_lately(cache, slot, atomic_load_explicit(&cache->time, memory_order_relaxed));
+}
+
 /* Makes room for `cost` bytes; false if that takes too long. */
 static bool room_make_locked(struct cache *cache, uint64_t cost)
 {

@@ -144,6 +144,9 @@ bool cache_has_room(const struct cache *cache, size_t size);
 void cache_miss(struct cache *cache);
 /* To be asked after a miss, once: whether a block of so many bytes is worth inserting. */
 MUST_USE bool cache_wants(struct cache *cache, struct cache_slot *slot, size_t size);
+/* Whether the block was missed before, lately; if not, it is now. For a miss after which there may
+ * be room, but which says little of the next. */
+MUST_USE bool cache_missed_lately(struct cache *cache, struct cache_slot *slot);
 /* Copies `data` into a new entry in the slot. Best effort: nothing happens without memory, or if
  * another thread was first. */
 void cache_insert(struct cache *cache, struct cache_slot *slot, struct slice data,

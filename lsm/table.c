@@ -350,19 +350,30 @@ static bool cached_get(const struct table *table, const struct table_probe *prob
     return entry != NULL;
 }
 
+/* Whether the block just read is worth a place in the cache. One that a filter sent us to in vain
+ * is not, at first: nobody has found anything in it. */
+static bool sealed_wanted(const struct table *table, const struct table_probe *probe,
+                          struct slice sealed)
+{
+    if (table->cache == NULL) {
+        return false;
+    }
+    struct cache_slot *slot = &table->slots[probe->block_index];
+    return cache_wants(table->cache, slot, block_sealed_raw_size(sealed)) &&
+           (!block_sealed_excludes(sealed, probe->hash) || cache_missed_lately(table->cache, slot));
+}
+
 /* From the block just read into `scratch`, which goes into the cache if it is worth it. */
 static enum status sealed_get(const struct table *table, const struct table_probe *probe,
                               struct block_place place, struct buffer *scratch, struct cell *cell)
 {
     struct slice bytes;
     enum status status = STATUS_OK;
-    struct cache_slot *slot = table->cache != NULL ? &table->slots[probe->block_index] : NULL;
-    if (slot != NULL &&
-        cache_wants(table->cache, slot, block_sealed_raw_size(buffer_slice(scratch)))) {
+    if (sealed_wanted(table, probe, buffer_slice(scratch))) {
         struct slice raw;
         status = block_unseal(scratch, place, &raw);
         if (status == STATUS_OK) {
-            cache_insert(table->cache, slot, raw, CACHE_BLOCK);
+            cache_insert(table->cache, &table->slots[probe->block_index], raw, CACHE_BLOCK);
             status = block_get(raw, probe->key, probe->hash, &bytes);
         }
     } else {

@@ -184,6 +184,58 @@ Test(table, a_miss_brings_the_blocks_beside_it_only_while_there_is_room_for_all,
     }
 }
 
+/* Where the filter was wrong, tags say so before anything is unpacked: a block does not come into
+ * the cache for that, unless it happens again. */
+Test(table, a_block_asked_in_vain_is_cached_the_second_time, .timeout = 120)
+{
+    struct fixture fixture;
+    fixture_open(&fixture, 41);
+    entries_draw(&fixture, 6000, 120);
+    table_write(&fixture,
+                &(struct table_writer_options){.bloom_bits_per_key = 10, .compress = true});
+    struct budget budget;
+    struct cache cache;
+    budget_init(&budget, 64u << 20);
+    cache_init(&cache, &budget);
+    struct table *table;
+    cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK);
+    table_use_cache(table, &cache);
+    cache_demand_add(&cache, 64u << 20);
+    uint32_t half = fixture.entry_count / 2;
+    for (uint32_t i = 0; i < half; i++) {
+        get_entry(&fixture, table, i);
+    }
+    uint32_t counts[3] = {0};
+    uint32_t block_index = table->block_count;
+    struct buffer scratch = {0};
+    for (uint32_t i = half; i < fixture.entry_count; i++) {
+        char absent[KEY_SIZE_MAX];
+        strcpy(absent, fixture.entries[i].key);
+        absent[strlen(absent) - 1]++;
+        struct table_probe probe = {.key = slice_text(absent), .hash = hash_of(absent)};
+        uint64_t before = cache.insert_count;
+        struct cell cell;
+        for (uint32_t time = 0; time < 2 && table_locate(table, &probe); time++) {
+            cr_assert_eq(table_get(table, &probe, LSM_MAY_BLOCK, &scratch, &cell),
+                         STATUS_NOT_FOUND);
+            if (probe.cached || (time == 0 && probe.block_index == block_index)) {
+                break;
+            }
+            block_index = probe.block_index;
+            counts[time] += (uint32_t)(cache.insert_count - before);
+            counts[2] += time;
+        }
+    }
+    cr_assert_gt(counts[2], 10);
+    cr_assert_eq(counts[1], counts[2], "all by the second time: %u of %u", counts[1], counts[2]);
+    cr_assert_lt(counts[0], table->block_count / 4, "%u of %u", counts[0], table->block_count);
+    buffer_deinit(&scratch);
+    cache_demand_remove(&cache, 64u << 20);
+    table_close(table);
+    cache_deinit(&cache);
+    fixture_close(&fixture);
+}
+
 Test(table, properties_tell_the_bounds_of_what_is_inside)
 {
     struct fixture fixture;
