@@ -10,7 +10,8 @@
  *      since, the next one goes nevertheless: a bounded wait is worth more than the best choice.
  *  (4) What the hand frees in a chunk is of use to runs alone. So an insert into the heap goes on
  *      emptying one chunk, `mended`, while such holes take more than SLAB_HOLES_SHARE of the room:
- *      chunks and heap together keep to it but for that.
+ *      chunks and heap together keep to it but for that. What is forgotten leaves holes as well:
+ *      with them the cache may be over its room, and is trimmed.
  */
 #include "lsm/cache.h"
 
@@ -283,9 +284,18 @@ bool cache_has_room(const struct cache *cache, size_t size)
     return cache_size(cache) + expected_cost(size) <= budget_cache_room(cache->budget);
 }
 
-bool cache_is_over(const struct cache *cache)
+/* Whether holes in chunks that are not being emptied make it larger than it may be. */
+static bool holes_are_many(struct cache *cache)
 {
-    return cache_size(cache) > budget_cache_room(cache->budget);
+    uint64_t room = budget_cache_room(cache->budget);
+    uint64_t share = room / SLAB_HOLES_SHARE;
+    uint64_t most = share > MEMORY_HUGE_SIZE ? share : MEMORY_HUGE_SIZE;
+    return cache_size(cache) + slab_holes(&cache->slab) > room + most;
+}
+
+bool cache_is_over(struct cache *cache)
+{
+    return cache_size(cache) > budget_cache_room(cache->budget) || holes_are_many(cache);
 }
 
 bool cache_wants(struct cache *cache, struct cache_slot *slot, size_t size)
@@ -401,13 +411,17 @@ static uint16_t trim_evict_locked(struct cache *cache, uint16_t victim)
 void cache_trim(struct cache *cache)
 {
     bool more = true;
+    bool holes = holes_are_many(cache);
     /* Whole chunks, so that memory goes back to the system: the hand would leave each with holes.
      */
     uint16_t victim = cache_is_over(cache) ? slab_close_one(&cache->slab) : SLAB_NONE;
     while (more) {
         mutex_lock(&cache->mutex);
         for (uint32_t i = 0; more && i < LOCKED_BATCH; i++) {
-            more = cache_is_over(cache) && !list_empty(&cache->ring);
+            holes = holes || holes_are_many(cache);
+            /* A chunk that is emptied for its holes' sake is emptied wholly, or nothing is won. */
+            bool begun = holes && victim != SLAB_NONE && slab_marked(&cache->slab, victim) != NULL;
+            more = (begun || cache_is_over(cache)) && !list_empty(&cache->ring);
             if (more) {
                 victim = trim_evict_locked(cache, victim);
             }

@@ -154,7 +154,7 @@ void cache_insert(struct cache *cache, struct cache_slot *slot, struct slice dat
 /* Empties slots whose owner ends. Nobody may be looking at them. */
 void cache_forget(struct cache *cache, struct cache_slot *slots, uint32_t count);
 /* Whether others have grown since, so that it holds more than its room. */
-bool cache_is_over(const struct cache *cache);
+bool cache_is_over(struct cache *cache);
 /* Evicts until the cache keeps to its room. Long: in pool jobs. */
 void cache_trim(struct cache *cache);
 

@@ -422,6 +422,40 @@ Test(cache, holes_in_chunks_do_not_add_up, .timeout = 120)
     cache_deinit(&cache);
 }
 
+/* Tables that a merge took away, whose blocks lay among those of others. */
+Test(cache, what_is_forgotten_leaves_no_holes_for_long, .timeout = 120)
+{
+    static struct cache_slot slots[LARGE_SLOT_COUNT];
+    struct budget budget;
+    struct cache cache;
+    budget_init(&budget, LARGE_ROOM);
+    cache_init(&cache, &budget);
+    for (uint32_t i = 0; i < LARGE_SLOT_COUNT; i++) {
+        (void)large_use(&cache, &slots[i], i);
+    }
+    for (uint64_t taken = 8u << 20; taken <= 32u << 20; taken += 8u << 20) {
+        uint64_t room = LARGE_ROOM - taken;
+        for (uint32_t i = 0; i < LARGE_SLOT_COUNT && budget_used(&budget, BUDGET_CACHE) > room;
+             i++) {
+            cache_forget(&cache, &slots[(i * 7919) % LARGE_SLOT_COUNT], 1);
+        }
+        uint64_t kept = budget_used(&budget, BUDGET_CACHE);
+        cr_assert_gt(cache.slab.chunk_count * MEMORY_HUGE_SIZE, room + room / 16);
+        budget_set(&budget, BUDGET_MEMTABLES, taken);
+        cr_assert(cache_is_over(&cache));
+        cache_trim(&cache);
+        cr_assert(!cache_is_over(&cache));
+        cr_assert_leq(cache.slab.chunk_count * MEMORY_HUGE_SIZE, room + room / 16);
+        cr_assert_geq(budget_used(&budget, BUDGET_CACHE), kept / 4 * 3);
+        for (uint32_t i = 0; i < LARGE_SLOT_COUNT; i++) { /* Full again. */
+            (void)large_use(&cache, &slots[i], i);
+        }
+    }
+    cache_forget(&cache, slots, LARGE_SLOT_COUNT);
+    cr_assert_eq(cache.slab.chunk_count, 0);
+    cache_deinit(&cache);
+}
+
 struct large_race {
     struct cache *cache;
     struct cache_slot *slots;
