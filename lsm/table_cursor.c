@@ -169,6 +169,33 @@ static enum status cursor_read(struct table_cursor *cursor, enum lsm_wait wait, 
     return status == STATUS_CORRUPT ? cursor_lost(cursor, wait) : status;
 }
 
+/* The first lines of a cached block, header of its entry included. */
+static bool block_prefetch(struct cache_slot *slot)
+{
+    const uint8_t *data = cache_peek(slot);
+    if (data == NULL) {
+        return false;
+    }
+    data -= CACHE_ENTRY_HEADER_SIZE;
+    for (uint32_t i = 0; i <= PREPARE_LINES; i++) {
+        __builtin_prefetch(data + (size_t)i * BLOCK_PREFETCH_LINE_SIZE);
+    }
+    return true;
+}
+
+/* A walk that has come to a cached block will read it from the start, and then the next one. */
+static void walk_prefetch(const struct table_cursor *cursor)
+{
+    const struct table *table = cursor->table;
+    if (cursor->streak > 1) {
+        struct slice entries = cursor->block.entries;
+        block_lines_prefetch(entries.data, entries.data + entries.size);
+    }
+    if (cursor->block_index + 1 < table->block_count) {
+        (void)block_prefetch(&table->slots[cursor->block_index + 1]);
+    }
+}
+
 /* Makes the block the cursor wants the one in its scratch. */
 static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
 {
@@ -197,6 +224,9 @@ static enum status cursor_load(struct table_cursor *cursor, enum lsm_wait wait)
         return cursor_damaged(cursor, wait);
     }
     cursor->loaded = true;
+    if (cursor->pinned != NULL) {
+        walk_prefetch(cursor);
+    }
     return STATUS_OK;
 }
 
@@ -308,20 +338,6 @@ static enum status cursor_aim_at(struct table_cursor *cursor, struct slice bound
     return status;
 }
 
-/* The first lines of a cached block, header of its entry included. */
-static bool block_prefetch(struct cache_slot *slot)
-{
-    const uint8_t *data = cache_peek(slot);
-    if (data == NULL) {
-        return false;
-    }
-    data -= CACHE_ENTRY_HEADER_SIZE;
-    for (uint32_t i = 0; i <= PREPARE_LINES; i++) {
-        __builtin_prefetch(data + (size_t)i * BLOCK_PREFETCH_LINE_SIZE);
-    }
-    return true;
-}
-
 bool table_cursor_prepare(struct table_cursor *cursor, struct slice bound, uint32_t stage)
 {
     const struct table *table = cursor->table;
@@ -347,6 +363,7 @@ bool table_cursor_prepare(struct table_cursor *cursor, struct slice bound, uint3
         cursor->streak++;
         cursor->loaded = true;
         block_cursor_prefetch(&cursor->block);
+        walk_prefetch(cursor);
     } /* Else the seek does it, and says what is wrong. */
     return false;
 }
