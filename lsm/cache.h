@@ -122,10 +122,11 @@ static inline struct cache_entry *cache_find(struct cache_slot *slot)
 static inline const uint8_t *cache_peek(struct cache_slot *slot)
 {
     uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
+    if (word == 0 || (word & 1) != 0) {
+        return NULL;
+    }
     /* NOLINTNEXTLINE(performance-no-int-to-ptr): as in cache_find(). */
-    return word == 0 || (word & 1) != 0
-               ? NULL
-               : (const uint8_t *)(uintptr_t)(word + CACHE_ENTRY_HEADER_SIZE);
+    return (const uint8_t *)(uintptr_t)(word + CACHE_ENTRY_HEADER_SIZE);
 }
 
 /* The entry in this slot, found and pinned, or NULL. It stays where it is until cache_unpin(), even

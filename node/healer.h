@@ -43,8 +43,8 @@ void healer_begin(struct healer *healer, struct lsm *lsm);
 void healer_broken(struct healer *healer, enum status status);
 /* Now, instead of when it is due. False: there is nothing to bring back, or no more trying. */
 bool healer_try(struct healer *healer);
-/* Whether writes are refused now. An engine that the disk was too full for resumes by itself, before
- * the next try. */
+/* Whether writes are refused now. An engine that the disk was too full for resumes by itself,
+ * before the next try. */
 bool healer_is_broken(const struct healer *healer);
 /* A request that is under way ends with the engine. */
 void healer_stop(struct healer *healer);
