@@ -25,6 +25,7 @@ void arena_pool_init(struct arena_pool *pool, size_t chunk_size, uint32_t count_
     *pool = (struct arena_pool){.chunk_size = chunk_size, .count_max = count_max};
     mutex_init(&pool->mutex);
     atomic_init(&pool->count, 0);
+    atomic_init(&pool->used_size, 0);
 }
 
 static struct arena_chunk *pool_take(struct arena_pool *pool)
@@ -87,7 +88,9 @@ void arena_pool_deinit(struct arena_pool *pool)
 
 uint64_t arena_pool_size(const struct arena_pool *pool)
 {
-    return (uint64_t)atomic_load_explicit(&pool->count, memory_order_relaxed) * pool->chunk_size;
+    uint64_t waiting = atomic_load_explicit(&pool->count, memory_order_relaxed);
+    return waiting * (sizeof(struct arena_chunk) + pool->chunk_size) +
+           atomic_load_explicit(&pool->used_size, memory_order_relaxed);
 }
 
 void arena_init(struct arena *arena, size_t chunk_size, struct arena_pool *pool)
@@ -111,6 +114,9 @@ void arena_reset(struct arena *arena)
             pool_free(arena->pool, chunk);
         }
     }
+    if (arena->pool != NULL) {
+        atomic_fetch_sub_explicit(&arena->pool->used_size, arena->size, memory_order_relaxed);
+    }
     *arena = (struct arena){.chunk_size = arena->chunk_size, .pool = arena->pool};
 }
 
@@ -133,6 +139,10 @@ static uint8_t *chunk_add(struct arena *arena, size_t size)
     chunk->next = arena->chunks;
     arena->chunks = chunk;
     arena->size += sizeof(*chunk) + size;
+    if (arena->pool != NULL) {
+        atomic_fetch_add_explicit(&arena->pool->used_size, sizeof(*chunk) + size,
+                                  memory_order_relaxed);
+    }
     return (uint8_t *)(chunk + 1);
 }
 

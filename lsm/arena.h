@@ -37,11 +37,13 @@ struct arena_pool {
     size_t chunk_size;
     uint32_t count_max;
     _Atomic uint32_t count;
+    _Atomic uint64_t used_size; /* Bytes of all chunks that arenas have now, of any size. */
 };
 
 void arena_pool_init(struct arena_pool *pool, size_t chunk_size, uint32_t count_max);
-void arena_pool_deinit(struct arena_pool *pool);         /* After the last arena that uses it. */
-uint64_t arena_pool_size(const struct arena_pool *pool); /* Bytes that wait in it. */
+void arena_pool_deinit(struct arena_pool *pool); /* After the last arena that uses it. */
+/* Bytes that wait in it, or are in arenas that use it: also those whose owner is soon to go. */
+uint64_t arena_pool_size(const struct arena_pool *pool);
 
 struct arena {
     struct arena_chunk *chunks; /* Newest first. */

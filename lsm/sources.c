@@ -158,16 +158,12 @@ static void cleanup_start(struct lsm *lsm);
  * grown, and a pool job is asked to see to that a few times in its life. */
 void sources_account_locked(struct lsm *lsm)
 {
-    const struct sources *sources = lsm->sources;
+    const struct memtable *active = lsm->sources->active;
     uint64_t step = lsm->options.memtable_size / ACCOUNT_STEPS + 1;
-    uint64_t size = atomic_load_explicit(&sources->active->size, memory_order_relaxed);
-    if (atomic_load_explicit(&sources->active->key_count, memory_order_relaxed) > 0) {
+    uint64_t size = arena_pool_size(&lsm->chunks);
+    if (atomic_load_explicit(&active->key_count, memory_order_relaxed) > 0) {
         size = (size / step + 1) * step;
     }
-    for (uint32_t i = 0; i < sources->frozen_count; i++) {
-        size += atomic_load_explicit(&sources->frozen[i]->size, memory_order_relaxed);
-    }
-    size += arena_pool_size(&lsm->chunks);
     if (size != budget_used(&lsm->budget, BUDGET_MEMTABLES)) {
         budget_set(&lsm->budget, BUDGET_MEMTABLES, size);
         if (cache_is_over(&lsm->cache)) {
