@@ -153,6 +153,7 @@ bool trial_run(const struct plan *plan, const struct workload *workload,
     int rc = pipe(ends);
     ASSERT(rc == 0);
     (void)fflush(NULL); /* Or the child would say it again. */
+    warmth_touch();
     pid_t child = fork();
     ASSERT(child >= 0);
     if (child == 0) {

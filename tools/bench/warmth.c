@@ -1,4 +1,4 @@
-/* tools/bench/warmth.c -- a thread that maps and locks tables. */
+/* tools/bench/warmth.c -- a thread that maps and locks tables; free memory, touched. */
 #include "tools/bench/warmth.h"
 
 #include <dirent.h>
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +21,8 @@
 #define HELD_COUNT_MAX 4096u
 #define LOOK_NS 200000000L
 #define NAME_SIZE 64
+#define TOUCHED_SIZE (UINT64_C(2) << 30)
+#define TOUCHED_SHARE 4u /* Of what is free, at most. */
 
 struct held {
     char name[NAME_SIZE];
@@ -114,6 +117,28 @@ static void *warmth_thread(void *argument)
         (void)nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
     }
     return NULL;
+}
+
+static void memory_touch(void)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t spare = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * page / TOUCHED_SHARE;
+    size_t size = (size_t)(spare < TOUCHED_SIZE ? spare : TOUCHED_SIZE);
+    uint8_t *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (size_t at = 0; memory != MAP_FAILED && at < size; at += page) {
+        memory[at] = 1;
+    }
+    _exit(0);
+}
+
+void warmth_touch(void)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        memory_touch();
+    }
+    int status = 0;
+    (void)waitpid(child, &status, 0); /* Without it memory is as it is. */
 }
 
 struct warmth *warmth_begin(const char *path)

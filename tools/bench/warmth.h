@@ -1,5 +1,6 @@
 /*
- * tools/bench/warmth.h -- holds the tables of a folder in the system's page cache.
+ * tools/bench/warmth.h -- memory as on a machine that has it: tables stay in the page cache, and free
+ * pages are there.
  *
  * Why: some machines take clean pages away within seconds although memory is free (a host that
  * wants it back; a container's reclaim). Then every engine waits for a disk that none is asked
@@ -16,6 +17,14 @@
 #include <stdint.h>
 
 struct warmth;
+
+/*
+ * Before a trial: another process takes a part of the free memory, writes to it and gives it back. A
+ * guest whose host takes free pages away waits for the host at the first touch of each (3 to 20 us for
+ * 4 KiB were measured), which would charge whichever engine runs after a pause. The caller has no
+ * threads.
+ */
+void warmth_touch(void);
 
 /*
  * A thread begins that looks at `path` (which must outlive it) a few times a second and holds what
