@@ -218,8 +218,23 @@ static const char *number_text(char text[32], double number)
     return text;
 }
 
+/* The target for gains that is judged by this measure, or the one with a limit of it. */
+static const struct target *target_find(const struct workload *workload, enum measure measure,
+                                        const struct tally *tally, bool limit)
+{
+    for (const struct target *target = targets; target->workload != NULL; target++) {
+        bool gains = target->rocksdb_gain > 0 || target->leveldb_gain > 0;
+        bool fits = limit ? target->limit > 0 && target->measure == measure
+                          : gains && judged(target->measure, tally) == measure;
+        if (fits && strcmp(target->workload, workload->name) == 0) {
+            return target;
+        }
+    }
+    return NULL;
+}
+
 static void cells_print(const struct results *results, enum measure measure,
-                        const struct target *target)
+                        const struct target *gains, const struct target *limit)
 {
     char text[32];
     (void)printf("| %s | %s, %s |", results->workload->name, measure_names[measure],
@@ -229,7 +244,7 @@ static void cells_print(const struct results *results, enum measure measure,
     }
     for (uint32_t opponent = 1; opponent < results->engine_count; opponent++) {
         double got = gain(results, opponent, measure);
-        double wanted = target == NULL ? 0 : target_gain(target, results->engines[opponent]);
+        double wanted = gains == NULL ? 0 : target_gain(gains, results->engines[opponent]);
         (void)printf(" %s", number_text(text, got));
         if (wanted > 0) {
             (void)printf(" (%s %s)", number_text(text, wanted),
@@ -237,34 +252,26 @@ static void cells_print(const struct results *results, enum measure measure,
         }
         (void)printf(" |");
     }
-    if (target != NULL && target->limit > 0) {
+    if (limit != NULL) {
         double ours = figure(results, 0, measure);
-        (void)printf(" %s %s |\n", number_text(text, target->limit),
-                     ours > 0 && ours <= target->limit ? "met" : "**missed**");
+        (void)printf(" %s %s |\n", number_text(text, limit->limit),
+                     ours > 0 && ours <= limit->limit ? "met" : "**missed**");
     } else {
         (void)printf(" |\n");
     }
 }
 
-static const struct target *target_find(const struct workload *workload, enum measure measure)
-{
-    for (const struct target *target = targets; target->workload != NULL; target++) {
-        if (target->measure == measure && strcmp(target->workload, workload->name) == 0) {
-            return target;
-        }
-    }
-    return NULL;
-}
-
 /* The measure of the workload, CPU, and whatever has a target. */
-static void page_print(const struct results *results)
+static void page_print(const struct results *results, const struct tally *tally)
 {
-    for (int measure = 0; measure < MEASURE_COUNT; measure++) {
-        const struct target *target = target_find(results->workload, (enum measure)measure);
-        bool shown =
-            target != NULL || measure == (int)results->workload->primary || measure == MEASURE_CPU;
-        if (shown) {
-            cells_print(results, (enum measure)measure, target);
+    const struct workload *workload = results->workload;
+    for (int at = 0; at < MEASURE_COUNT; at++) {
+        enum measure measure = (enum measure)at;
+        const struct target *gains = target_find(workload, measure, tally, false);
+        const struct target *limit = target_find(workload, measure, tally, true);
+        if (gains != NULL || limit != NULL || measure == workload->primary ||
+            measure == MEASURE_CPU) {
+            cells_print(results, measure, gains, limit);
         }
     }
 }
@@ -348,7 +355,7 @@ void report_results(const struct results *results, struct tally *tally)
         if (tally->row_count == 0) {
             page_begin(results);
         }
-        page_print(results);
+        page_print(results, tally);
     } else {
         people_print(results);
     }
