@@ -551,7 +551,8 @@ void compaction_rest_locked(struct lsm *lsm)
         return; /* The pump sees to it. */
     }
     compaction->idle = true;
-    bool due = compaction_pick_locked(lsm, lsm->sources->tables).kind != COMPACTION_NOTHING;
+    bool due = compaction_pick_locked(lsm, lsm->sources->tables).kind != COMPACTION_NOTHING ||
+               compaction_memory_takes_much_locked(lsm, lsm->sources->tables);
     compaction->idle = false;
     if (due) { /* Else time would bring nothing. */
         env_timer_start_ms(lsm->env, &compaction->idle_timer, IDLE_DELAY_MS);
@@ -767,7 +768,8 @@ void compaction_note_quiet_locked(struct lsm *lsm)
 
 /* Before all goes into a bottom that is a good part of it: what is in memory goes along. It costs
  * little beside such a merge, and neither its log nor the room for its flush is kept at rest. What
- * is over little covers little, and waits. */
+ * is over little covers little, and waits. Deletes in memory that would take away much of what lies
+ * in tables begin such a merge by themselves. */
 static bool idle_flush_begin_locked(struct lsm *lsm)
 {
     struct compaction *compaction = &lsm->compaction;
@@ -776,7 +778,8 @@ static bool idle_flush_begin_locked(struct lsm *lsm)
     compaction->idle = true;
     bool due = compaction_pick_locked(lsm, set).kind == COMPACTION_DOWN;
     compaction->idle = false;
-    due = due && compaction_is_over_much(set) && !lsm->failed && !lsm->space.full;
+    due = (due && compaction_is_over_much(set)) || compaction_memory_takes_much_locked(lsm, set);
+    due = due && !lsm->failed && !lsm->space.full;
     if (due && sources_freeze_locked(lsm) != STATUS_OK) {
         log_warn(lsm->env, "lsm.freeze_failed", "at=rest");
     }

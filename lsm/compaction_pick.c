@@ -71,16 +71,30 @@ static uint64_t tiers_aim(const struct lsm *lsm, const struct shape *shape, bool
     return share > least ? share : least;
 }
 
-/* Whether the tombstones of the tiers have much to take away, in all or in part of it. */
-static bool is_dying(const struct lsm *lsm, const struct shape *shape)
+/* Whether so many tombstones have much to take away of what lies in tables, in all or in part. */
+static bool takes_much(const struct lsm *lsm, const struct shape *shape, uint64_t tombstone_count,
+                       uint64_t share)
 {
     if (shape->entry_count == 0) {
         return false;
     }
-    uint64_t share = lsm->compaction.idle ? COMPACTION_IDLE_SHARE : COMPACTION_DEAD_SHARE;
-    uint64_t dead_size = shape->size / shape->entry_count * shape->tiers_tombstone_count;
+    uint64_t dead_size = shape->size / shape->entry_count * tombstone_count;
     return dead_size > shape->size / share &&
            dead_size > lsm->options.memtable_size / COMPACTION_DEAD_SHARE;
+}
+
+static bool is_dying(const struct lsm *lsm, const struct shape *shape)
+{
+    uint64_t share = lsm->compaction.idle ? COMPACTION_IDLE_SHARE : COMPACTION_DEAD_SHARE;
+    return takes_much(lsm, shape, shape->tiers_tombstone_count, share);
+}
+
+bool compaction_memory_takes_much_locked(const struct lsm *lsm, const struct table_set *set)
+{
+    struct shape shape = shape_of(lsm, set);
+    const struct memtable *active = lsm->sources->active;
+    uint64_t count = atomic_load_explicit(&active->tombstone_count, memory_order_relaxed);
+    return takes_much(lsm, &shape, shape.tiers_tombstone_count + count, COMPACTION_IDLE_SHARE);
 }
 
 /* So little that runs of the first tier go down at once: a merge between would save nothing. */

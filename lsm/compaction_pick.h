@@ -53,6 +53,9 @@ struct compaction_pick {
 const struct run *compaction_bottom(const struct table_set *set);
 /* Whether the bottom is so large a part of all that a merge into it gives much back. */
 bool compaction_is_over_much(const struct table_set *set);
+/* Whether the tombstones of the active memtable, with those of the tiers, would take away so much
+ * that at rest it is worth a flush and a merge. */
+bool compaction_memory_takes_much_locked(const struct lsm *lsm, const struct table_set *set);
 /* Looks at every run and at the bounds of every table: once for a set that changed, not for each
  * write. Runs that go down already do not count for their tier. */
 struct compaction_pick compaction_pick_locked(const struct lsm *lsm, const struct table_set *set);

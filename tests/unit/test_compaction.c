@@ -149,6 +149,14 @@ static void load(uint32_t first, uint32_t last, uint64_t time)
     }
 }
 
+/* Key number i of load(). */
+static void delete_loaded(uint32_t i, uint64_t time)
+{
+    char key[24];
+    snprintf(key, sizeof(key), "key-%06u", i * 7919 % 20011);
+    cr_assert_eq(fixture_put(&fixture, key, time, NULL, LSM_BUFFERED), STATUS_OK);
+}
+
 static uint32_t scan_count(uint64_t least_time)
 {
     struct lsm_iterator_options options = {0};
@@ -287,6 +295,28 @@ Test(compaction, at_rest_what_is_in_memory_goes_along_into_a_bottom)
     cr_assert_eq(fixture_put(&fixture, "little", 3, "x", LSM_BUFFERED), STATUS_OK);
     env_uv_run(fixture.env);
     cr_assert_eq(stats_now().flush_written, flushed);
+}
+
+/* A memtable holds more deletes than it could hold of what they delete. */
+Test(compaction, at_rest_deletes_in_memory_take_their_keys_along)
+{
+    load(0, 1500, 1);
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    uint64_t size = stats_now().table_size;
+    floor_now = (struct version){.time = 10};
+    for (uint32_t i = 0; i < 20; i++) { /* Too few: they stay in memory. */
+        delete_loaded(i, 2);
+    }
+    env_uv_run(fixture.env);
+    cr_assert_eq(stats_now().table_size, size);
+    for (uint32_t i = 20; i < 900; i++) {
+        delete_loaded(i, 2);
+    }
+    cr_assert_eq(stats_now().table_size, size, "nothing was flushed before");
+    env_uv_run(fixture.env);
+    struct lsm_stats stats = stats_now();
+    cr_assert_lt(stats.table_size, size / 2, "%d of %d", (int)stats.table_size, (int)size);
+    cr_assert_eq(scan_count(1), 600);
 }
 
 /* Ascending keys: no run has a key between those of another. */
