@@ -1,6 +1,6 @@
 /*
- * tools/bench/warmth.h -- memory as on a machine that has it: tables stay in the page cache, and free
- * pages are there.
+ * tools/bench/warmth.h -- memory as on a machine that has it: tables stay in the page cache, and
+ * free pages are there.
  *
  * Why: some machines take clean pages away within seconds although memory is free (a host that
  * wants it back; a container's reclaim). Then every engine waits for a disk that none is asked
@@ -19,10 +19,10 @@
 struct warmth;
 
 /*
- * Before a trial: another process takes a part of the free memory, writes to it and gives it back. A
- * guest whose host takes free pages away waits for the host at the first touch of each (3 to 20 us for
- * 4 KiB were measured), which would charge whichever engine runs after a pause. The caller has no
- * threads.
+ * Before a trial: another process takes a part of the free memory, writes to it and gives it back.
+ * A guest whose host takes free pages away waits for the host at the first touch of each (3 to 20
+ * us for 4 KiB were measured), which would charge whichever engine runs after a pause. The caller
+ * has no threads.
  */
 void warmth_touch(void);
 
