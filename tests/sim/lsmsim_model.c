@@ -372,9 +372,12 @@ void model_excise_begin(struct model *model, uint32_t lower, uint32_t upper)
     model->excise_number++;
 }
 
-static bool is_visible(const struct model_write *write)
+/* Whether record `index` of it has to be. Of a synced write that failed for want of memory the
+ * first records may be visible, and no others. */
+static bool is_visible(const struct model_write *write, uint32_t index)
 {
-    return write->write.durability != LSM_SYNCED || write->seen ||
+    bool seen = write->ingested ? write->seen : (write->seen_records >> index & 1) != 0;
+    return write->write.durability != LSM_SYNCED || seen ||
            (write->answered && write->status == STATUS_OK);
 }
 
@@ -386,7 +389,8 @@ static struct model_cell low_without(const struct model *model, uint32_t index)
     for (uint32_t i = 0; i < key->entry_count; i++) {
         const struct model_write *write = entry_write(model, key->entries[i]);
         bool comes = write == model->excise.with;
-        if (!is_leaving(model, index, write) && (comes || is_visible(write))) {
+        if (!is_leaving(model, index, write) &&
+            (comes || is_visible(write, key->entries[i] % MODEL_BATCH_COUNT_MAX))) {
             raise_to(&low, entry_cell(model, key->entries[i]));
         }
     }
@@ -503,9 +507,12 @@ static bool cell_check(struct model *model, uint32_t key, const struct cell *cel
     return right;
 }
 
-static void write_seen(struct model *model, struct model_write *write)
+static void write_seen(struct model *model, struct model_write *write, uint32_t key)
 {
     write->seen = true;
+    for (uint32_t i = 0; i < write->write.record_count; i++) {
+        write->seen_records |= write->keys[i] == key ? 1u << i : 0;
+    }
     if (write == model->excise.with) {
         model_excised(model);
     }
@@ -563,7 +570,7 @@ void model_read(struct model *model, uint32_t key, const struct model_cell *low,
                    CELL_VALUES(&found), CELL_VALUES(&least));
     }
     if (write != NULL) {
-        write_seen(model, write);
+        write_seen(model, write, key);
     }
     raise_to(&known->low, &found);
 }

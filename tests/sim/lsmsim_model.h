@@ -72,8 +72,9 @@ struct model_write {
     struct model *model;
     uint32_t order; /* Among the accepted. */
     bool answered;
-    bool seen;     /* A read gave it. */
-    bool ingested; /* It comes as files, and is in no log; durability is LSM_SYNCED. */
+    bool seen;             /* A read gave it, or one of its records: */
+    uint32_t seen_records; /* a bit for each. Memory may have ended in the midst of them. */
+    bool ingested;         /* It comes as files, and is in no log; durability is LSM_SYNCED. */
     enum status status;
 };
 
