@@ -21,7 +21,7 @@
 #define FILTER_BITS_MOVED_UP 4u
 /* Most bytes an entry takes beside its key and cell: three sizes of 32 bits. */
 #define ENTRY_HEADER_SIZE_MAX 15u
-#define WRITE_SIZE (4u * TABLE_CHUNK_SIZE)
+#define WRITE_SIZE ((size_t)4 * TABLE_CHUNK_SIZE)
 
 struct table_writer {
     struct env *env;
