@@ -349,17 +349,23 @@ static bool large_use(struct cache *cache, struct cache_slot *slot, uint32_t ind
     return entry != NULL;
 }
 
+/* A cache that was offered a block in each slot, in turn. */
+static void large_fill(struct budget *budget, struct cache *cache, struct cache_slot *slots)
+{
+    budget_init(budget, LARGE_ROOM);
+    cache_init(cache, budget);
+    for (uint32_t i = 0; i < LARGE_SLOT_COUNT; i++) {
+        (void)large_use(cache, &slots[i], i);
+    }
+}
+
 /* Chunks go back as others grow, though evicted blocks lie in all of them; what stays is found. */
 Test(cache, a_large_one_gives_whole_chunks_back, .timeout = 120)
 {
     static struct cache_slot slots[LARGE_SLOT_COUNT];
     struct budget budget;
     struct cache cache;
-    budget_init(&budget, LARGE_ROOM);
-    cache_init(&cache, &budget);
-    for (uint32_t i = 0; i < LARGE_SLOT_COUNT; i++) {
-        (void)large_use(&cache, &slots[i], i);
-    }
+    large_fill(&budget, &cache, slots);
     cr_assert_eq(budget_used(&budget, BUDGET_CACHE), LARGE_ROOM);
     /* The first blocks went to the heap: they might have been all. */
     cr_assert_eq(cache.slab.chunk_count, LARGE_ROOM / MEMORY_HUGE_SIZE - 1);
@@ -392,11 +398,7 @@ Test(cache, holes_in_chunks_do_not_add_up, .timeout = 120)
     struct cache cache;
     uint64_t taken_max = 0;
     uint64_t heap = 0;
-    budget_init(&budget, LARGE_ROOM);
-    cache_init(&cache, &budget);
-    for (uint32_t i = 0; i < LARGE_SLOT_COUNT; i++) {
-        (void)large_use(&cache, &slots[i], i);
-    }
+    large_fill(&budget, &cache, slots);
     for (uint32_t i = 0; i < LARGE_SLOT_COUNT; i++) {
         for (uint32_t used = 0; i % 1000 == 0 && used < LARGE_SLOT_COUNT; used += 3) {
             unsigned inside = cache_enter(&cache);
@@ -428,11 +430,7 @@ Test(cache, what_is_forgotten_leaves_no_holes_for_long, .timeout = 120)
     static struct cache_slot slots[LARGE_SLOT_COUNT];
     struct budget budget;
     struct cache cache;
-    budget_init(&budget, LARGE_ROOM);
-    cache_init(&cache, &budget);
-    for (uint32_t i = 0; i < LARGE_SLOT_COUNT; i++) {
-        (void)large_use(&cache, &slots[i], i);
-    }
+    large_fill(&budget, &cache, slots);
     for (uint64_t taken = 8u << 20; taken <= 32u << 20; taken += 8u << 20) {
         uint64_t room = LARGE_ROOM - taken;
         for (uint32_t i = 0; i < LARGE_SLOT_COUNT && budget_used(&budget, BUDGET_CACHE) > room;

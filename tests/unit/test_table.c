@@ -121,6 +121,23 @@ static void fixture_count_reads(struct fixture *fixture)
     fixture->env->ops = &quiet_ops;
 }
 
+/* A table that uses a cache with room for all of it; reads of its file are counted. */
+static struct table *roomy_open(struct fixture *fixture, uint64_t seed, uint32_t entry_count,
+                                struct budget *budget, struct cache *cache)
+{
+    fixture_open(fixture, seed);
+    entries_draw(fixture, entry_count, 120);
+    table_write(fixture,
+                &(struct table_writer_options){.bloom_bits_per_key = 10, .compress = true});
+    fixture_count_reads(fixture);
+    budget_init(budget, 64u << 20);
+    cache_init(cache, budget);
+    struct table *table;
+    cr_assert_eq(table_reopen(fixture, &table), STATUS_OK);
+    table_use_cache(table, cache);
+    return table;
+}
+
 static void get_entry(const struct fixture *fixture, const struct table *table, uint32_t i)
 {
     struct buffer scratch = {0};
@@ -139,18 +156,9 @@ Test(table, a_miss_brings_the_blocks_beside_it_only_while_there_is_room_for_all,
         bool roomy = round % 2 == 0;
         bool seeks = round >= 2;
         struct fixture fixture;
-        fixture_open(&fixture, 40);
-        entries_draw(&fixture, 3000, 120);
-        table_write(&fixture,
-                    &(struct table_writer_options){.bloom_bits_per_key = 10, .compress = true});
-        fixture_count_reads(&fixture);
         struct budget budget;
         struct cache cache;
-        budget_init(&budget, 64u << 20);
-        cache_init(&cache, &budget);
-        struct table *table;
-        cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK);
-        table_use_cache(table, &cache);
+        struct table *table = roomy_open(&fixture, 40, 3000, &budget, &cache);
         cr_assert_geq(table->block_count, 16);
         uint64_t others = roomy ? 0 : 64u << 20;
         cache_demand_add(&cache, others);
@@ -189,17 +197,9 @@ Test(table, a_miss_brings_the_blocks_beside_it_only_while_there_is_room_for_all,
 Test(table, a_block_asked_in_vain_is_cached_the_second_time, .timeout = 120)
 {
     struct fixture fixture;
-    fixture_open(&fixture, 41);
-    entries_draw(&fixture, 6000, 120);
-    table_write(&fixture,
-                &(struct table_writer_options){.bloom_bits_per_key = 10, .compress = true});
     struct budget budget;
     struct cache cache;
-    budget_init(&budget, 64u << 20);
-    cache_init(&cache, &budget);
-    struct table *table;
-    cr_assert_eq(table_reopen(&fixture, &table), STATUS_OK);
-    table_use_cache(table, &cache);
+    struct table *table = roomy_open(&fixture, 41, 6000, &budget, &cache);
     cache_demand_add(&cache, 64u << 20);
     uint32_t half = fixture.entry_count / 2;
     for (uint32_t i = 0; i < half; i++) {

@@ -124,15 +124,21 @@ static uint32_t assert_hole(struct fixture *fixture, const struct table *table)
     return lost_count;
 }
 
+/* A table of many small blocks, and its bytes. */
+static struct buffer small_blocks_load(struct fixture *fixture, uint32_t entry_count)
+{
+    fixture_open(fixture, 17);
+    entries_draw(fixture, entry_count, 60);
+    table_write(fixture,
+                &(struct table_writer_options){.block_size = 512, .bloom_bits_per_key = 10});
+    fixture_quiet(fixture);
+    return file_load(fixture->path);
+}
+
 Test(table_damage, a_damaged_block_or_index_part_costs_its_own_stretch, .timeout = 120)
 {
     struct fixture fixture;
-    fixture_open(&fixture, 17);
-    entries_draw(&fixture, 20000, 60);
-    table_write(&fixture,
-                &(struct table_writer_options){.block_size = 512, .bloom_bits_per_key = 10});
-    fixture_quiet(&fixture);
-    struct buffer bytes = file_load(fixture.path);
+    struct buffer bytes = small_blocks_load(&fixture, 20000);
     struct table_footer footer = footer_of(&bytes);
     uint64_t parts_size = footer.root_offset - footer.index_offset;
     cr_assert_gt(parts_size, 3 * TABLE_INDEX_PART_SIZE);
@@ -342,12 +348,7 @@ Test(table_damage, of_a_split_index_what_is_read_again_and_damaged_costs_its_str
      .timeout = 120)
 {
     struct fixture fixture;
-    fixture_open(&fixture, 17);
-    entries_draw(&fixture, 6000, 60);
-    table_write(&fixture,
-                &(struct table_writer_options){.block_size = 512, .bloom_bits_per_key = 10});
-    fixture_quiet(&fixture);
-    struct buffer bytes = file_load(fixture.path);
+    struct buffer bytes = small_blocks_load(&fixture, 6000);
     struct table_footer footer = footer_of(&bytes);
     const uint64_t offsets[] = {100, 5000, footer.index_offset,
                                 (footer.index_offset + footer.root_offset) / 2,
@@ -381,12 +382,7 @@ Test(table_damage, of_a_split_index_what_is_read_again_and_damaged_costs_its_str
 Test(table_damage, costs_its_own_stretch_also_where_blocks_are_read_together, .timeout = 120)
 {
     struct fixture fixture;
-    fixture_open(&fixture, 17);
-    entries_draw(&fixture, 6000, 60);
-    table_write(&fixture,
-                &(struct table_writer_options){.block_size = 512, .bloom_bits_per_key = 10});
-    fixture_quiet(&fixture);
-    struct buffer bytes = file_load(fixture.path);
+    struct buffer bytes = small_blocks_load(&fixture, 6000);
     for (uint64_t offset = 100; offset < 5000; offset += 300) {
         struct budget budget;
         struct cache cache;
