@@ -46,6 +46,15 @@ bool ring_replicas_contain(const struct ring_replicas *replicas, uint32_t id)
     return false;
 }
 
+bool ring_replicas_same(const struct ring_replicas *a, const struct ring_replicas *b)
+{
+    bool same = a->count == b->count;
+    for (uint32_t i = 0; i < a->count && same; i++) {
+        same = ring_replicas_contain(b, a->ids[i]);
+    }
+    return same;
+}
+
 uint64_t ring_moves(const struct ring_replicas *from, const struct ring_replicas *to,
                     uint32_t range_count)
 {

@@ -70,5 +70,7 @@ uint32_t ring_range_of(uint64_t token, uint32_t range_count);
 uint64_t ring_range_first(uint32_t range, uint32_t range_count); /* Its least token. */
 uint64_t ring_range_last(uint32_t range, uint32_t range_count);  /* Its greatest token. */
 bool ring_replicas_contain(const struct ring_replicas *replicas, uint32_t id);
+/* The same members, in whatever order. */
+bool ring_replicas_same(const struct ring_replicas *a, const struct ring_replicas *b);
 
 #endif
