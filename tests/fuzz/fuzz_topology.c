@@ -39,7 +39,19 @@ static void round_trip_check(const struct topology *topology)
     buffer_deinit(&again);
 }
 
-/* On an empty state, and on one that has members and ranges. */
+static void command_apply(struct topology *topology, const struct topology_command *command)
+{
+    struct buffer bytes = {0};
+    const char *reason;
+    topology_command_encode(&bytes, command);
+    enum status status = topology_apply(topology, buffer_slice(&bytes), &reason);
+    ASSERT(status == STATUS_OK);
+    buffer_deinit(&bytes);
+}
+
+/* Commands meet an empty state, one that has members and ranges, and one amid a plan. */
+enum state { STATE_EMPTY, STATE_BOOTSTRAPPED, STATE_PLANNED, STATE_COUNT };
+
 static void bootstrap(struct topology *topology)
 {
     const struct topology_member members[] = {
@@ -55,23 +67,57 @@ static void bootstrap(struct topology *topology)
                                              .member_count = ARRAY_COUNT(members),
                                              .keyspaces = &keyspace,
                                              .keyspace_count = 1};
-    struct buffer bytes = {0};
-    const char *reason;
-    topology_command_encode(&bytes, &command);
-    enum status status = topology_apply(topology, buffer_slice(&bytes), &reason);
-    ASSERT(status == STATUS_OK);
-    buffer_deinit(&bytes);
+    command_apply(topology, &command);
 }
 
-static void command_check(struct slice command, bool bootstrapped)
+/* 7 replaces 5, which held ranges, by plan 3; of two ranges that began at epoch 5 one reads 7
+ * already. 8 is joining, and that it joins is staged as plan 8. */
+static void plan(struct topology *topology)
+{
+    const struct topology_member members[] = {
+        {.id = 7, .weight = 2, .zone = "b", .peer_address = "seven:1"},
+        {.id = 8, .weight = 1, .zone = "b", .peer_address = "eight:1"},
+    };
+    command_apply(topology,
+                  &(struct topology_command){.type = TOPOLOGY_MEMBER_ADD, .member = members[0]});
+    const struct topology_change replace = {.type = TOPOLOGY_REPLACE, .id = 5, .to_id = 7};
+    command_apply(topology,
+                  &(struct topology_command){.type = TOPOLOGY_PLAN_STAGE, .change = replace});
+    command_apply(topology, &(struct topology_command){.type = TOPOLOGY_PLAN_COMMIT, .plan_id = 3});
+    struct topology_step steps[2];
+    uint32_t step_count = 0;
+    for (uint32_t i = 0; i < topology->range_count && step_count < ARRAY_COUNT(steps); i++) {
+        if (topology->ranges[i].goal.count > 0) {
+            steps[step_count++] = (struct topology_step){
+                .type = TOPOLOGY_BEGIN, .range = i, .merge_all = true, .session = 1};
+        }
+    }
+    command_apply(topology, &(struct topology_command){
+                                .type = TOPOLOGY_STEPS, .steps = steps, .step_count = step_count});
+    steps[0].type = TOPOLOGY_READ_NEW;
+    steps[0].merge_all = false;
+    steps[0].session = topology->stamp.epoch;
+    command_apply(topology, &(struct topology_command){
+                                .type = TOPOLOGY_STEPS, .steps = steps, .step_count = 1});
+    command_apply(topology,
+                  &(struct topology_command){.type = TOPOLOGY_MEMBER_ADD, .member = members[1]});
+    const struct topology_change join = {.type = TOPOLOGY_JOIN, .id = 8};
+    command_apply(topology,
+                  &(struct topology_command){.type = TOPOLOGY_PLAN_STAGE, .change = join});
+}
+
+static void command_check(struct slice command, enum state state)
 {
     struct topology topology;
     struct buffer before = {0};
     struct buffer after = {0};
     const char *reason;
     topology_init(&topology);
-    if (bootstrapped) {
+    if (state != STATE_EMPTY) {
         bootstrap(&topology);
+    }
+    if (state == STATE_PLANNED) {
+        plan(&topology);
     }
     uint64_t epoch = topology.stamp.epoch;
     snapshot_write(&topology, &before);
@@ -100,8 +146,9 @@ static void bytes_check(struct slice bytes)
         round_trip_check(&topology);
     }
     topology_deinit(&topology);
-    command_check(bytes, false);
-    command_check(bytes, true);
+    for (uint32_t state = 0; state < STATE_COUNT; state++) {
+        command_check(bytes, (enum state)state);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
