@@ -128,6 +128,22 @@ static uint64_t hash_next(uint64_t hash, struct slice command)
     return checksum64_pieces(pieces, ARRAY_COUNT(pieces), HASH_SEED);
 }
 
+void topology_generation_begin(struct topology *topology, uint64_t generation_id, uint32_t voter_id)
+{
+    ASSERT(topology != NULL);
+    ASSERT(topology_member_find(topology, voter_id) != NULL);
+    uint8_t begun[sizeof(uint32_t) + sizeof(uint64_t) + sizeof(uint32_t)];
+    struct topology_generation *generation = &topology->stamp.generation;
+    *generation = (struct topology_generation){generation->number + 1, generation_id};
+    for (uint32_t i = 0; i < topology->member_count; i++) {
+        topology->members[i].voter = topology->members[i].id == voter_id;
+    }
+    codec_store_u32(begun, generation->number);
+    codec_store_u64(begun + sizeof(uint32_t), generation_id);
+    codec_store_u32(begun + sizeof(uint32_t) + sizeof(uint64_t), voter_id);
+    topology->stamp.hash = hash_next(topology->stamp.hash, slice_make(begun, sizeof(begun)));
+}
+
 /* Of BOOTSTRAP 0 is the epoch, of all others it is any. */
 static bool epoch_is_expected(const struct topology *topology,
                               const struct topology_command *command)

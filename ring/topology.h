@@ -99,8 +99,10 @@ enum topology_stage {
 };
 
 struct topology_range {
-    struct ring_replicas replicas; /* Those that answer now. */
-    struct ring_replicas next;     /* Those to come; count 0 while STABLE. */
+    /* Those that answer now. Their order is a preference: a commit may change it without an epoch.
+     */
+    struct ring_replicas replicas;
+    struct ring_replicas next; /* Those to come; count 0 while STABLE. */
     /* Where it is to end; count 0: where it is. In an operation it may be other than `next`: a
      * later plan changed its mind, and another operation follows; or it is `replicas` again, and
      * the driver takes the operation BACK (topology_range_goes_back). */
@@ -258,6 +260,14 @@ MUST_USE enum status topology_command_peek(struct slice bytes, enum topology_com
  */
 MUST_USE enum status topology_apply(struct topology *topology, struct slice command,
                                     const char **reason);
+
+/*
+ * Begins a new generation, from the greatest topology that is left after a majority of the voters
+ * was lost for good: by no command, since none can be committed. `voter_id`, a member, votes alone.
+ * All else stays, the epoch too; what older members of the last generation still commit is less.
+ */
+void topology_generation_begin(struct topology *topology, uint64_t generation_id,
+                               uint32_t voter_id);
 
 /* A whole topology as bytes, for Raft snapshots and for nodes that are behind. */
 void topology_encode(struct buffer *to, const struct topology *topology);

@@ -329,6 +329,37 @@ Test(topology, stamps_order_by_generation_then_epoch_and_survive_encoding)
     buffer_deinit(&bytes);
 }
 
+Test(topology, a_new_generation_is_greater_has_one_voter_and_another_hash)
+{
+    struct fixture first;
+    struct fixture second;
+    bootstrap(&first);
+    bootstrap(&second);
+    member_add(&first, 9);
+    const struct topology_stamp before = first.topology.stamp;
+    topology_generation_begin(&second.topology, 77, 4);
+    cr_assert_gt(topology_stamp_compare(&second.topology.stamp, &before), 0);
+    cr_assert_eq(second.topology.stamp.generation.number, 2);
+    cr_assert_eq(second.topology.stamp.generation.id, 77);
+    cr_assert_eq(second.topology.stamp.epoch, 1);
+    for (uint32_t id = 1; id <= FIXTURE_MEMBER_COUNT; id++) {
+        cr_assert_eq(member_of(&second, id)->voter, id == 4, "%u", id);
+    }
+    topology_generation_begin(&first.topology, 78, 4);
+    cr_assert_neq(first.topology.stamp.hash, before.hash);
+    cr_assert_neq(first.topology.stamp.hash, second.topology.stamp.hash);
+    struct buffer bytes = {0};
+    struct topology read;
+    topology_init(&read);
+    snapshot(&second.topology, &bytes);
+    cr_assert_eq(topology_decode(&read, buffer_slice(&bytes)), STATUS_OK);
+    member_add(&second, 9);
+    topology_deinit(&read);
+    buffer_deinit(&bytes);
+    topology_deinit(&first.topology);
+    topology_deinit(&second.topology);
+}
+
 static uint32_t allocations_left;
 
 static void *failing_allocate(size_t size)
