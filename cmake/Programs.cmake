@@ -66,9 +66,14 @@ if(sources)
   target_link_libraries(ringkv_sim PUBLIC ringkv_base)
 endif()
 
+# It alone links a build of raft/ that can leave out rules of the guard (raft/group_mutant.h).
+ringkv_library(ringkv_raft_mutants raft ringkv_base PkgConfig::RAFT)
+target_compile_definitions(ringkv_raft_mutants PUBLIC RINGKV_GROUP_MUTANTS)
+set_target_properties(ringkv_raft_mutants PROPERTIES EXCLUDE_FROM_ALL ON)
+
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/group_*.c)
 ringkv_program(group_sim MAIN tests/sim/group_sim.c SOURCES ${sources}
-  LIBRARIES ringkv_raft ringkv_base)
+  LIBRARIES ringkv_raft_mutants ringkv_base)
 
 # kvsim alone links a build of node/ that has the planted faults of node/mutant.h in it.
 ringkv_library(ringkv_node_mutants node ringkv_lsm ringkv_ring ringkv_raft ringkv_base

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "raft/group_internal.h"
+#include "raft/group_mutant.h"
 
 #define ELECTION_TIMEOUT_MS_DEFAULT 1000
 #define HEARTBEAT_TIMEOUT_MS_DEFAULT 100
@@ -181,7 +182,8 @@ enum status group_propose(struct group *group, struct slice command,
     if (command.size > GROUP_COMMAND_SIZE_MAX) {
         return STATUS_TOO_LARGE;
     }
-    if (group->phase != GROUP_RUNNING || group->failure != STATUS_OK || !group_guard_leads(group)) {
+    if (group->phase != GROUP_RUNNING || group->failure != STATUS_OK || !group_guard_leads(group) ||
+        group_change_is_transfer(group)) {
         return STATUS_NOT_LEADER;
     }
     if (group->request_count >= GROUP_PROPOSAL_COUNT_MAX) {
@@ -255,6 +257,7 @@ static void failure_report(struct group *group)
     group->leader_id = 0;
     group->env->ops->timer_stop(group->env, &group->tick_timer);
     requests_give_up(group);
+    group_change_give_up(group, STATUS_INDETERMINATE);
     if (!group->failure_reported && group->failure != STATUS_CANCELLED) {
         group->failure_reported = true;
         group->events.failed(group->context, group->failure);
@@ -263,7 +266,7 @@ static void failure_report(struct group *group)
 
 static bool settle_is_done(const struct group *group)
 {
-    return list_empty(&group->answered) &&
+    return list_empty(&group->answered) && !group->change_stepped &&
            (group->failure == STATUS_OK || group->phase != GROUP_RUNNING);
 }
 
@@ -295,6 +298,7 @@ void group_settle(struct group *group)
         }
         group_io_flush(group);
         answers_give(group);
+        group_change_settle(group);
         if (group->failure != STATUS_OK) {
             failure_report(group);
         }
@@ -333,9 +337,15 @@ static enum status configuration_add(struct raft_configuration *configuration, u
     return rc == 0 ? STATUS_OK : STATUS_INVALID;
 }
 
-/* The first entry of every server's log: the configuration of the options, in term 1. */
+/* The first entry of every server's log: the configuration of the options, in term 1. A server that
+ * joins has none. */
 static enum status group_found(struct group *group, const struct group_options *options)
 {
+    group->state.term = 1;
+    if (options->voter_count == 0 && options->standby_count == 0) {
+        group->state.newcomer = !GROUP_WITHOUT(NEWCOMER);
+        return STATUS_OK;
+    }
     struct raft_configuration configuration;
     struct buffer bytes = {0};
     raft_configuration_init(&configuration);
@@ -357,7 +367,6 @@ static enum status group_found(struct group *group, const struct group_options *
         status = buffer_status(&bytes);
     }
     if (status == STATUS_OK) {
-        group->state.term = 1;
         status = group_state_append(&group->state, 1, GROUP_ENTRY_CHANGE, buffer_slice(&bytes));
     }
     raft_configuration_close(&configuration);
@@ -470,7 +479,7 @@ enum status group_start(struct group *group)
     ASSERT(group->phase == GROUP_OPEN);
     group->phase = GROUP_RUNNING; /* The only voter leads, and sends, from within raft_start. */
     group_enter(group);
-    int rc = raft_start(&group->raft);
+    int rc = group_guard_start(group);
     group_leave(group);
     if (rc != 0 && group->failure == STATUS_OK) {
         group_fail(group, rc == RAFT_NOMEM ? STATUS_NO_MEMORY : STATUS_CORRUPT);
@@ -484,22 +493,38 @@ enum status group_start(struct group *group)
 
 /* ---- receiving ---- */
 
+/* Where a sender is noted that was not heard before: instead of one that has left the group. */
+static struct group_peer *peer_place(struct group *group)
+{
+    struct group_peer *place = group_guard_peer(group, 0);
+    const struct raft_configuration *configuration = group_guard_configuration(group);
+    for (size_t i = 0; place == NULL && i < GROUP_SERVER_COUNT_MAX; i++) {
+        bool member = false;
+        for (unsigned j = 0; j < configuration->n; j++) {
+            member = member || configuration->servers[j].id == group->peers[i].id;
+        }
+        place = member ? NULL : &group->peers[i];
+    }
+    return place;
+}
+
 /* False for a message older than one already taken from this peer. */
 static bool peer_advance(struct group *group, uint32_t from, uint64_t connection, uint64_t sequence)
 {
-    for (size_t i = 0; i < GROUP_SERVER_COUNT_MAX; i++) {
-        struct group_peer *peer = &group->peers[i];
-        if (peer->id != from && peer->id != 0) {
-            continue;
+    struct group_peer *peer = group_guard_peer(group, from);
+    if (peer == NULL) {
+        peer = peer_place(group);
+        if (peer == NULL) {
+            return false; /* More senders than a group can have. */
         }
-        if (peer->id == from && (connection < peer->connection ||
-                                 (connection == peer->connection && sequence <= peer->sequence))) {
-            return false;
-        }
-        *peer = (struct group_peer){.id = from, .connection = connection, .sequence = sequence};
-        return true;
+        *peer = (struct group_peer){.id = from};
+    } else if (connection < peer->connection ||
+               (connection == peer->connection && sequence <= peer->sequence)) {
+        return false;
     }
-    return false; /* More senders than a group can have. */
+    peer->connection = connection;
+    peer->sequence = sequence;
+    return true;
 }
 
 void group_receive(struct group *group, uint32_t from, uint64_t connection, uint64_t sequence,
@@ -523,6 +548,7 @@ void group_receive(struct group *group, uint32_t from, uint64_t connection, uint
         group_message_free(&message);
         return;
     }
+    group_guard_peer(group, from)->newcomer = group_message_is_newcomer(bytes);
     char address[GROUP_ADDRESS_SIZE_MAX];
     (void)snprintf(address, sizeof address, "%" PRIu32, from);
     message.server_address = address;
@@ -548,6 +574,7 @@ void group_info(const struct group *group, struct group_info *info)
         .snapshot_index = group->state.mark.index,
         .voter_count = group_guard_voter_count(group),
         .guard_drops = group->drops,
+        .guard_rollbacks = group->rollbacks,
     };
 }
 
@@ -568,6 +595,7 @@ static void library_close(struct group *group)
         group_leave(group);
     }
     answers_give(group);
+    group_change_give_up(group, STATUS_CANCELLED);
 }
 
 void group_stop(struct group *group, struct group_stop *stop)

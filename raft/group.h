@@ -27,6 +27,7 @@
 
 #define GROUP_COMMAND_SIZE_MAX (1u << 20)
 #define GROUP_VOTER_COUNT_MAX 5
+#define GROUP_SERVER_COUNT_MAX 16
 
 struct group;
 
@@ -53,7 +54,9 @@ struct group_options {
     const char *path; /* Folder for log, metadata and snapshots; its parent must exist. */
     uint32_t id;      /* This server. */
     /* The first configuration, used only if the folder holds none: 1, 3 or 5 servers, the same
-     * list on each of them; more are allowed as standby. */
+     * list on each of them; more are allowed as standby. No servers at all: this one joins. Its log
+     * begins empty, it neither votes nor stands, and learns everything from a leader that adds it.
+     */
     const uint32_t *voters;
     uint32_t voter_count;
     const uint32_t *standbys;
@@ -97,6 +100,63 @@ struct group_proposal {
 MUST_USE enum status group_propose(struct group *group, struct slice command,
                                    struct group_proposal *proposal);
 
+/* What a server of the configuration is there for. */
+enum group_duty {
+    GROUP_STANDBY, /* Gets the log, does not count. */
+    GROUP_VOTER,
+    GROUP_SPARE, /* Gets nothing: half-way of an addition that was cut short. */
+};
+
+enum group_change_kind {
+    GROUP_ADD,      /* As a standby; goes on with one left a spare. */
+    GROUP_PROMOTE,  /* A standby becomes a voter, once its log has caught up. */
+    GROUP_DEMOTE,   /* A voter becomes a standby. */
+    GROUP_REMOVE,   /* A standby or spare goes. It never learns of it: tell it, and wipe its folder.
+                     */
+    GROUP_TRANSFER, /* A voter is to lead; id 0: whichever is closest. */
+};
+
+/*
+ * A change of the configuration, or of who leads. One at a time, and only by a leader; the caller
+ * owns the struct until `done`, which may ask for the next one.
+ */
+struct group_change {
+    enum group_change_kind kind;
+    uint32_t id;
+    /* STATUS_OK             committed, on this server too; TRANSFER: this server leads no more.
+     * STATUS_TIMEOUT        did not catch up, or did not take over: nothing has changed.
+     * STATUS_INDETERMINATE  leadership lost meanwhile: see group_configuration() of the next one.
+     * STATUS_CANCELLED      the group stopped: as indeterminate. */
+    void (*done)(struct group_change *change, enum status status);
+};
+/*
+ * STATUS_NOT_LEADER
+ * STATUS_OVERLOADED  another change is under way.
+ * STATUS_EXISTS, STATUS_NOT_FOUND  it has that part already; it is no member of the group.
+ * STATUS_REFUSED     a rule forbids it (logged): a leader changes its own part only by a transfer;
+ * a voter is demoted before it is removed; who is demoted must leave behind voters that answer; at
+ * most one voter and one server above the bounds. STATUS_NO_MEMORY   the group has failed. Then
+ * `done` is not called.
+ */
+MUST_USE enum status group_change(struct group *group, struct group_change *change);
+
+struct group_server {
+    uint32_t id;
+    enum group_duty duty;
+    /* As a leader knows: the last entry it has for sure, and when it last answered. Elsewhere, and
+     * of one never heard: 0 and UINT64_MAX. */
+    uint64_t matched_index;
+    uint64_t heard_ms_ago;
+};
+/* The last configuration of this server's log, which is the one in use. */
+struct group_configuration {
+    uint64_t index;
+    bool committed; /* As far as this server knows. */
+    uint32_t server_count;
+    struct group_server servers[GROUP_SERVER_COUNT_MAX];
+};
+void group_configuration(const struct group *group, struct group_configuration *configuration);
+
 struct group_info {
     enum group_role role;
     uint32_t leader_id;
@@ -106,7 +166,8 @@ struct group_info {
     uint64_t applied_index;
     uint64_t snapshot_index;
     uint32_t voter_count;
-    uint64_t guard_drops; /* Messages the guard kept from the library. */
+    uint64_t guard_drops;     /* Messages the guard kept from the library. */
+    uint64_t guard_rollbacks; /* Configurations it took back. */
 };
 void group_info(const struct group *group, struct group_info *info);
 

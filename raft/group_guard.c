@@ -5,10 +5,11 @@
  * then this file is what has to be read again. The rules bear the names docs/raft.md uses.
  * Queued below means: an append, truncation or snapshot is on its way to our disk.
  */
-#include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "raft/group_internal.h"
+#include "raft/group_mutant.h"
 
 uint64_t group_guard_term(const struct group *group)
 {
@@ -35,9 +36,113 @@ uint32_t group_guard_voter_count(const struct group *group)
     return count;
 }
 
+const struct raft_configuration *group_guard_configuration(const struct group *group)
+{
+    return &group->raft.configuration;
+}
+
+uint64_t group_guard_configuration_index(const struct group *group)
+{
+    uint64_t index = group_state_configuration_index(&group->state, UINT64_MAX);
+    return index != 0 ? index : group->state.mark.configuration_index;
+}
+
 static bool guard_is_leader(const struct group *group)
 {
     return group->raft.state == RAFT_LEADER;
+}
+
+static const struct raft_server *server_find(const struct group *group, raft_id id)
+{
+    const struct raft_configuration *configuration = &group->raft.configuration;
+    for (unsigned i = 0; i < configuration->n; i++) {
+        if (configuration->servers[i].id == id) {
+            return &configuration->servers[i];
+        }
+    }
+    return NULL;
+}
+
+static struct raft_server *server_own(struct group *group)
+{
+    struct raft_configuration *configuration = &group->raft.configuration;
+    for (unsigned i = 0; i < configuration->n; i++) {
+        if (configuration->servers[i].id == group->id) {
+            return &configuration->servers[i];
+        }
+    }
+    return NULL;
+}
+
+static bool server_votes(const struct group *group, raft_id id)
+{
+    const struct raft_server *server = server_find(group, id);
+    return server != NULL && server->role == RAFT_VOTER;
+}
+
+static bool voter_is_alone(const struct group *group)
+{
+    return group_guard_voter_count(group) == 1 && server_votes(group, group->id) &&
+           !group->state.newcomer;
+}
+
+/* ---- who answers ---- */
+
+struct group_peer *group_guard_peer(struct group *group, uint32_t id)
+{
+    for (size_t i = 0; i < GROUP_SERVER_COUNT_MAX; i++) {
+        if (group->peers[i].id == id) {
+            return &group->peers[i];
+        }
+    }
+    return NULL;
+}
+
+static void acknowledgement_note(struct group *group, const struct raft_message *message)
+{
+    const struct raft_append_entries_result *result = &message->append_entries_result;
+    struct group_peer *peer = group_guard_peer(group, (uint32_t)message->server_id);
+    if (peer == NULL || !guard_is_leader(group) || result->term != group->raft.current_term) {
+        return;
+    }
+    if (peer->heard_term != result->term) {
+        peer->matched_index = 0;
+    }
+    peer->heard_term = result->term;
+    peer->heard_ms = env_monotonic_ms(group->env);
+    if (result->rejected == 0 && result->last_log_index > peer->matched_index) {
+        uint64_t last = group_state_last_index(&group->state);
+        peer->matched_index = result->last_log_index < last ? result->last_log_index : last;
+    }
+}
+
+bool group_guard_is_healthy(const struct group *group, uint32_t id)
+{
+    if (id == group->id) {
+        return true;
+    }
+    for (size_t i = 0; i < GROUP_SERVER_COUNT_MAX; i++) {
+        const struct group_peer *peer = &group->peers[i];
+        if (peer->id == id) {
+            return peer->heard_term == group->raft.current_term &&
+                   env_monotonic_ms(group->env) - peer->heard_ms <= group->election_timeout_ms &&
+                   peer->matched_index + GROUP_PROPOSAL_COUNT_MAX >= group->raft.commit_index &&
+                   !peer->newcomer;
+        }
+    }
+    return false;
+}
+
+void group_guard_tell_to_stand(struct group *group, uint32_t id)
+{
+    struct raft_message message = {.type = RAFT_IO_TIMEOUT_NOW, .server_id = id};
+    uint64_t last = group_state_last_index(&group->state);
+    message.timeout_now = (struct raft_timeout_now){
+        .term = group->raft.current_term,
+        .last_log_index = last,
+        .last_log_term = group_state_term_of(&group->state, last),
+    };
+    group_io_send(group, &message);
 }
 
 /* ---- barrier: nothing of an older term is committed by counting ---- */
@@ -109,6 +214,10 @@ static enum status configuration_below(const struct group *group, uint64_t limit
     const struct group_state *state = &group->state;
     *index = group_state_configuration_index(state, limit);
     struct slice bytes = buffer_slice(&state->configuration);
+    if (*index == 0 && bytes.size == 0) {
+        raft_configuration_init(configuration); /* Of a server that was not added yet. */
+        return STATUS_OK;
+    }
     if (*index != 0) {
         const struct group_entry *entry = group_state_entry(state, *index);
         bytes = slice_make(entry->data, entry->size);
@@ -130,6 +239,7 @@ static void configuration_roll_back(struct group *group, uint64_t limit)
     }
     log_info(group->env, "group.rollback", "id=%u truncated_at=%llu configuration_index=%llu",
              group->id, (unsigned long long)limit, (unsigned long long)index);
+    group->rollbacks++;
     raft_configuration_close(&group->raft.configuration);
     group->raft.configuration = configuration;
     group->raft.configuration_index = index;
@@ -142,42 +252,72 @@ static bool drops_append(struct group *group, const struct raft_append_entries *
     if (conflict == 0) {
         return false;
     }
-    if (group->log_op_count > 0) {
+    if (group->log_op_count > 0 && !GROUP_WITHOUT(BUSY)) {
         return true; /* Rule "busy": truncate and re-append while in flight is a use after free. */
     }
-    if (conflict <= group_state_configuration_index(&group->state, UINT64_MAX)) {
+    if (!GROUP_WITHOUT(ROLLBACK) &&
+        conflict <= group_state_configuration_index(&group->state, UINT64_MAX)) {
         configuration_roll_back(group, conflict);
     }
     return group->failure != STATUS_OK;
 }
 
+/* Until our barrier is stored, an acknowledgement could commit by counting. A newer term must pass:
+ * we are no leader then. */
+static bool acknowledgement_is_early(const struct group *group, uint64_t term)
+{
+    return guard_is_leader(group) && term <= group->raft.current_term &&
+           (group->led_term != group->raft.current_term || group->barrier_index == 0 ||
+            group->raft.last_stored < group->barrier_index);
+}
+
+/* Rule "alone": nobody else leads or stands while we are the only voter; whoever claims it goes by
+ * a configuration that is gone. */
+static bool claims_to_lead(const struct raft_message *message)
+{
+    return message->type == RAFT_IO_APPEND_ENTRIES || message->type == RAFT_IO_REQUEST_VOTE ||
+           message->type == RAFT_IO_INSTALL_SNAPSHOT || message->type == RAFT_IO_TIMEOUT_NOW;
+}
+
+/* Rule "newcomer": what a server that began with an empty log may have promised in an earlier life,
+ * it does not know; and it passes configurations in which it once voted. */
+static bool asks_for_a_vote(const struct raft_message *message)
+{
+    return message->type == RAFT_IO_REQUEST_VOTE || message->type == RAFT_IO_TIMEOUT_NOW;
+}
+
+/* Rules "busy" and "no election". */
+static bool waits_for_disk(const struct raft_message *message)
+{
+    bool snapshot = message->type == RAFT_IO_INSTALL_SNAPSHOT && !GROUP_WITHOUT(BUSY);
+    bool stand = message->type == RAFT_IO_TIMEOUT_NOW && !GROUP_WITHOUT(NO_ELECTION);
+    return snapshot || stand;
+}
+
 bool group_guard_drops_incoming(struct group *group, const struct raft_message *message)
 {
     const struct raft *raft = &group->raft;
+    const struct raft_request_vote *vote = &message->request_vote;
     bool drop = false;
     switch (message->type) {
     case RAFT_IO_APPEND_ENTRIES:
         drop = drops_append(group, &message->append_entries);
         break;
     case RAFT_IO_APPEND_ENTRIES_RESULT:
-        /* Rule "barrier": until our own is stored, an acknowledgement could commit by counting. A
-         * newer term must pass: we are no leader then. */
-        drop = guard_is_leader(group) &&
-               message->append_entries_result.term <= raft->current_term &&
-               (group->led_term != raft->current_term || group->barrier_index == 0 ||
-                raft->last_stored < group->barrier_index);
+        drop = !GROUP_WITHOUT(BARRIER) &&
+               acknowledgement_is_early(group, message->append_entries_result.term);
         break;
     case RAFT_IO_REQUEST_VOTE:
-        /* Rule "one vote". */
-        drop = !message->request_vote.pre_vote &&
-               message->request_vote.term == raft->current_term && raft->voted_for != 0 &&
-               raft->voted_for != message->request_vote.candidate_id;
-        break;
-    case RAFT_IO_INSTALL_SNAPSHOT:
-        drop = group->log_op_count > 0; /* Rule "busy". */
+        drop = !GROUP_WITHOUT(ONE_VOTE) && !vote->pre_vote && vote->term == raft->current_term &&
+               raft->voted_for != 0 && raft->voted_for != vote->candidate_id;
         break;
     default:
+        drop = group->log_op_count > 0 && waits_for_disk(message);
         break;
+    }
+    if ((claims_to_lead(message) && voter_is_alone(group) && !GROUP_WITHOUT(ALONE)) ||
+        (asks_for_a_vote(message) && group->state.newcomer)) {
+        drop = true;
     }
     group->drops += drop ? 1 : 0;
     return drop;
@@ -188,27 +328,72 @@ bool group_guard_drops_incoming(struct group *group, const struct raft_message *
 static struct raft_server *vote_lend(struct group *group)
 {
     struct raft *raft = &group->raft;
-    for (unsigned i = 0; i < raft->configuration.n; i++) {
-        struct raft_server *server = &raft->configuration.servers[i];
-        if (server->id != raft->id || server->role == RAFT_VOTER) {
-            continue;
-        }
-        if (raft->state == RAFT_FOLLOWER &&
-            env_monotonic_ms(group->env) - raft->election_timer_start >= raft->election_timeout) {
-            raft->follower_state.current_leader.id = 0;
-        }
-        return server;
+    struct raft_server *server = server_own(group);
+    if (server == NULL || server->role == RAFT_VOTER) {
+        return NULL;
     }
-    return NULL;
+    if (raft->state == RAFT_FOLLOWER &&
+        env_monotonic_ms(group->env) - raft->election_timer_start >= raft->election_timeout) {
+        raft->follower_state.current_leader.id = 0;
+    }
+    return server;
+}
+
+/* A leader that has committed something of its own term has committed our addition too: either it
+ * found it in its log, or it added us, and then as a spare, which gets nothing, before anything
+ * else. So who has all that such a leader calls committed has arrived. The note is queued before
+ * the acknowledgement, so that nobody counts on us without it. */
+static void newcomer_arrives(struct group *group, const struct raft_append_entries *append)
+{
+    const struct group_state *state = &group->state;
+    uint64_t last = append->prev_log_index + append->n_entries;
+    bool taken = append->term == group->raft.current_term &&
+                 group_state_term_of(state, append->prev_log_index) == append->prev_log_term &&
+                 group_state_last_index(state) >= last;
+    bool of_its_term = group_state_term_of(state, append->leader_commit) == append->term;
+    if (taken && of_its_term && last >= append->leader_commit && group->failure == STATUS_OK) {
+        group->state.newcomer = false;
+        group_io_push_arrived(group);
+    }
+}
+
+/* Rule "cut": to entries from the very first on the library appends those that our snapshot
+ * replaced, once more, at the end. What the snapshot holds is committed, so whoever leads has it.
+ */
+static void append_cut(const struct group *group, struct raft_append_entries *append)
+{
+    const struct group_mark *mark = &group->state.mark;
+    if (append->prev_log_index != 0 || append->n_entries == 0 || group->state.start_index == 1 ||
+        GROUP_WITHOUT(CUT)) {
+        return;
+    }
+    void *batch = append->entries[0].batch;
+    unsigned cut = append->n_entries < mark->index ? append->n_entries : (unsigned)mark->index;
+    append->n_entries -= cut;
+    append->prev_log_index = mark->index;
+    append->prev_log_term = mark->term;
+    if (append->n_entries > 0) {
+        memmove(append->entries, append->entries + cut,
+                append->n_entries * sizeof *append->entries);
+    } else {
+        raft_free(batch);
+        raft_free(append->entries);
+        append->entries = NULL;
+    }
 }
 
 void group_guard_deliver(struct group *group, struct raft_message *message)
 {
     struct raft_server *lent = NULL;
     int role = RAFT_VOTER;
+    struct raft_append_entries append = {0};
     if (message->type == RAFT_IO_APPEND_ENTRIES) {
-        group->proven = message->append_entries.prev_log_index + message->append_entries.n_entries;
-    } else if (message->type == RAFT_IO_REQUEST_VOTE) {
+        append_cut(group, &message->append_entries);
+        append = message->append_entries;
+        group->proven = append.prev_log_index + append.n_entries;
+    } else if (message->type == RAFT_IO_APPEND_ENTRIES_RESULT) {
+        acknowledgement_note(group, message);
+    } else if (message->type == RAFT_IO_REQUEST_VOTE && !GROUP_WITHOUT(ANY_VOTE)) {
         lent = vote_lend(group);
     }
     if (lent != NULL) {
@@ -217,6 +402,9 @@ void group_guard_deliver(struct group *group, struct raft_message *message)
     }
     group->recv_cb(&group->io, message);
     group->proven = 0;
+    if (group->state.newcomer && append.term != 0) {
+        newcomer_arrives(group, &append);
+    }
     if (lent != NULL) {
         lent->role = role; /* A RequestVote changes no configuration: the entry is still there. */
     }
@@ -224,21 +412,24 @@ void group_guard_deliver(struct group *group, struct raft_message *message)
 
 /* ---- what goes out ---- */
 
-/* Rules "clamp", "snapshot acknowledgement" and "back up". */
-static void result_correct(struct group *group, struct raft_append_entries_result *result)
+/* Rule "snapshot acknowledgement". */
+static void result_raise(const struct group *group, struct raft_append_entries_result *result)
 {
     uint64_t commit = group->raft.commit_index;
-    if (result->rejected == 0 && group->proven != 0 && result->last_log_index > group->proven) {
-        result->last_log_index = group->proven;
-    }
-    uint64_t term = group_state_term_of(&group->state, result->rejected);
-    if (result->rejected > 0 && result->rejected < commit && term == 0) {
+    bool compacted = result->rejected > 0 && result->rejected < commit &&
+                     group_state_term_of(&group->state, result->rejected) == 0;
+    if (compacted || (result->rejected == 0 && result->last_log_index < commit)) {
         result->rejected = 0;
         result->last_log_index = commit;
-    } else if (result->rejected == 0 && result->last_log_index < commit) {
-        result->last_log_index = commit;
     }
-    if (result->rejected == 0 || term == 0 || result->rejected <= commit) {
+}
+
+/* Rule "back up". */
+static void result_back_up(const struct group *group, struct raft_append_entries_result *result)
+{
+    uint64_t commit = group->raft.commit_index;
+    uint64_t term = group_state_term_of(&group->state, result->rejected);
+    if (result->rejected <= commit || term == 0) {
         return;
     }
     uint64_t first = result->rejected;
@@ -250,6 +441,35 @@ static void result_correct(struct group *group, struct raft_append_entries_resul
     }
 }
 
+static void result_correct(const struct group *group, struct raft_append_entries_result *result)
+{
+    if (!GROUP_WITHOUT(CLAMP) && result->rejected == 0 && group->proven != 0 &&
+        result->last_log_index > group->proven) {
+        result->last_log_index = group->proven;
+    }
+    if (!GROUP_WITHOUT(SNAPSHOT_ACKNOWLEDGEMENT)) {
+        result_raise(group, result);
+    }
+    if (!GROUP_WITHOUT(BACK_UP) && result->rejected > 0) {
+        result_back_up(group, result);
+    }
+}
+
+/* Rule "hold back": who does not vote in a new configuration gets it once it is committed. Else a
+ * demoted server alone might hold the longest log, in which it may not stand itself, and to whose
+ * owner it refuses every other one its vote. */
+static void entries_hold_back(const struct group *group, const struct raft_message *message,
+                              struct raft_append_entries *append)
+{
+    uint64_t change = group_state_configuration_index(&group->state, UINT64_MAX);
+    if (change <= group->raft.commit_index || server_votes(group, message->server_id) ||
+        append->prev_log_index + append->n_entries < change) {
+        return;
+    }
+    append->n_entries =
+        append->prev_log_index < change ? (unsigned)(change - 1 - append->prev_log_index) : 0;
+}
+
 bool group_guard_drops_outgoing(struct group *group, struct raft_message *message)
 {
     bool drop = false;
@@ -257,15 +477,17 @@ bool group_guard_drops_outgoing(struct group *group, struct raft_message *messag
         message->server_address == NULL) {
         drop = true; /* Rule "stale": the leader became unknown while our write was in flight. */
     } else if (message->type == RAFT_IO_APPEND_ENTRIES_RESULT) {
-        drop = group->stale;
+        drop = group->stale && !GROUP_WITHOUT(STALE);
         result_correct(group, &message->append_entries_result);
     } else if (message->type == RAFT_IO_REQUEST_VOTE_RESULT) {
         struct raft_request_vote_result *result = &message->request_vote_result;
         /* Rule "pre-vote". */
         if (result->pre_vote == raft_tribool_true && !result->vote_granted &&
-            result->term < group->raft.current_term) {
+            result->term < group->raft.current_term && !GROUP_WITHOUT(PRE_VOTE)) {
             result->term = group->raft.current_term;
         }
+    } else if (message->type == RAFT_IO_APPEND_ENTRIES && !GROUP_WITHOUT(HOLD_BACK)) {
+        entries_hold_back(group, message, &message->append_entries);
     }
     group->drops += drop ? 1 : 0;
     return drop;
@@ -285,7 +507,7 @@ void group_guard_append_done(struct group *group, struct group_op *op)
 void group_guard_snapshot_done(struct group *group, struct group_op *op)
 {
     op->put->cb(op->put, 0);
-    if (op->install) {
+    if (op->install && !GROUP_WITHOUT(SNAPSHOT_CONFIGURATION)) {
         group->raft.configuration_uncommitted_index = 0; /* Rule "snapshot configuration". */
     }
 }
@@ -311,7 +533,7 @@ enum status group_guard_renew_term(struct group *group)
         only = only && (self || !votes);
     }
     raft_configuration_close(&configuration);
-    if (voter && only) {
+    if (voter && only && !group->state.newcomer && !GROUP_WITHOUT(OWN_TERM)) {
         if (group->state.term >= GROUP_TERM_MAX) {
             return STATUS_CORRUPT;
         }
@@ -321,18 +543,61 @@ enum status group_guard_renew_term(struct group *group)
     return STATUS_OK;
 }
 
-/* Rule "no election": who stands while entries are queued adopts no configuration among them. */
-bool group_guard_may_tick(struct group *group)
+/* Rule "own term" again: an only voter that heard of a newer term leads on in that very term, which
+ * another may have led. */
+static void term_renew(struct group *group)
 {
-    bool may = guard_is_leader(group) || group->log_op_count == 0;
-    group->drops += may ? 0 : 1;
-    return may;
+    struct raft *raft = &group->raft;
+    bool due = raft->state == RAFT_FOLLOWER && voter_is_alone(group) &&
+               env_monotonic_ms(group->env) - raft->election_timer_start >=
+                   raft->follower_state.randomized_election_timeout;
+    if (due && !GROUP_WITHOUT(OWN_TERM)) {
+        raft_term term = raft->current_term + 1;
+        group->io.set_term(&group->io, term);
+        group->io.set_vote(&group->io, group->id);
+        raft->current_term = term;
+        raft->voted_for = group->id;
+    }
+}
+
+/* At its start the library elects an only voter at once; a newcomer is shown to it as a standby. */
+void group_guard_loaded(struct group *group)
+{
+    struct raft_server *self = group->state.newcomer ? server_own(group) : NULL;
+    if (self != NULL && self->role == RAFT_VOTER) {
+        self->role = RAFT_STANDBY;
+        group->role_hidden = true;
+    }
+}
+
+int group_guard_start(struct group *group)
+{
+    int rc = raft_start(&group->raft);
+    struct raft_server *self = group->role_hidden ? server_own(group) : NULL;
+    if (self != NULL) {
+        self->role = RAFT_VOTER;
+    }
+    group->role_hidden = false;
+    return rc;
+}
+
+void group_guard_tick(struct group *group)
+{
+    /* Rule "no election": who stands while entries are queued adopts no configuration among them.
+     */
+    bool writes = group->log_op_count > 0 && !GROUP_WITHOUT(NO_ELECTION);
+    if (!guard_is_leader(group) && (writes || group->state.newcomer)) {
+        group->drops++;
+        return;
+    }
+    term_renew(group);
+    group->tick_cb(&group->io);
 }
 
 bool group_guard_may_snapshot(const struct group *group)
 {
     uint64_t last = group_state_configuration_index(&group->state, UINT64_MAX);
-    return last <= group->raft.last_applied;
+    return last <= group->raft.last_applied || GROUP_WITHOUT(SNAPSHOT_CONFIGURATION);
 }
 
 static bool configurations_equal(const struct raft_configuration *a,

@@ -42,6 +42,7 @@ enum group_op_kind {
     GROUP_OP_SNAPSHOT, /* Taken here, or installed: starts a generation. */
     GROUP_OP_ROTATE,   /* Starts a generation because the file grew long. */
     GROUP_OP_MARK,     /* A mere watermark. */
+    GROUP_OP_ARRIVED,  /* No newcomer any more. */
 };
 
 /* One queued write. */
@@ -88,6 +89,11 @@ struct group_peer {
     uint32_t id;
     uint64_t connection;
     uint64_t sequence;
+    bool newcomer; /* As it said last. */
+    /* Of its last acknowledgement to us as the leader of `heard_term`. */
+    uint64_t heard_term;
+    uint64_t heard_ms;
+    uint64_t matched_index;
 };
 
 struct group {
@@ -137,6 +143,7 @@ struct group {
     struct group_peer peers[GROUP_SERVER_COUNT_MAX];
 
     /* The guard. */
+    bool role_hidden;  /* From the library, while it starts. */
     bool stale;        /* In the callback of an append of an older term. */
     uint64_t proven;   /* What an acknowledgement may say at most; 0: no bound. */
     uint64_t led_term; /* The term whose leadership was noticed. */
@@ -144,6 +151,16 @@ struct group {
     bool barrier_committed;
     struct raft_barrier barrier;
     uint64_t drops;
+    uint64_t rollbacks;
+
+    /* The change under way; see group_change.c. */
+    struct group_change *change;
+    struct raft_change change_request; /* The library's; it may outlive `change` after a failure. */
+    enum status change_status;
+    bool change_stepped;  /* The library is done with a step of it, as change_status says. */
+    uint64_t change_term; /* In which it was asked for. */
+    uint64_t change_started_ms;
+    bool transfer_told; /* The target was told to stand. */
 
     enum group_role role; /* As reported. */
     uint32_t leader_id;
@@ -162,12 +179,19 @@ void group_settle(struct group *group); /* ...and after it: reports, writes, sen
 void group_fail(struct group *group, enum status status);
 void group_stop_continue(struct group *group); /* Finishes a stop once all is drained. */
 
+/* group_change.c */
+bool group_change_is_transfer(const struct group *group); /* Then nothing else is proposed. */
+void group_change_settle(struct group *group);            /* The library is off the stack. */
+void group_change_give_up(struct group *group, enum status status);
+
 /* group_io.c */
 void group_io_init(struct group *group);
+void group_io_send(struct group *group, const struct raft_message *message);
 MUST_USE enum status group_io_check(const struct group *group); /* What was loaded can be used. */
 void group_io_flush(struct group *group); /* Starts the next job, lets go what may leave. */
 bool group_io_drained(const struct group *group);
 void group_io_push_mark(struct group *group);
+void group_io_push_arrived(struct group *group);
 /* Completes what the library still waits for; it is UNAVAILABLE by now. */
 void group_io_abandon(struct group *group);
 void group_io_deinit(struct group *group);
@@ -177,6 +201,15 @@ uint64_t group_guard_term(const struct group *group);
 uint64_t group_guard_commit_index(const struct group *group);
 uint64_t group_guard_applied_index(const struct group *group);
 uint32_t group_guard_voter_count(const struct group *group);
+const struct raft_configuration *group_guard_configuration(const struct group *group);
+/* Index of the configuration in use; 0 if there is none yet. */
+uint64_t group_guard_configuration_index(const struct group *group);
+struct group_peer *group_guard_peer(struct group *group, uint32_t id); /* NULL: never heard. */
+/* As the leader: it acknowledged within an election time-out, and has almost all that is committed.
+ */
+bool group_guard_is_healthy(const struct group *group, uint32_t id);
+/* The message that makes `id` stand at once. */
+void group_guard_tell_to_stand(struct group *group, uint32_t id);
 /* Before what was loaded is written anew. STATUS_CORRUPT, STATUS_NO_MEMORY */
 MUST_USE enum status group_guard_renew_term(struct group *group);
 bool group_guard_drops_incoming(struct group *group, const struct raft_message *message);
@@ -185,7 +218,11 @@ void group_guard_deliver(struct group *group, struct raft_message *message);
 bool group_guard_drops_outgoing(struct group *group, struct raft_message *message);
 void group_guard_append_done(struct group *group, struct group_op *op);
 void group_guard_snapshot_done(struct group *group, struct group_op *op);
-bool group_guard_may_tick(struct group *group);
+void group_guard_tick(struct group *group);
+/* raft_start(), between group_enter() and group_leave(). */
+MUST_USE int group_guard_start(struct group *group);
+/* Within it, when the library knows its log. */
+void group_guard_loaded(struct group *group);
 bool group_guard_may_snapshot(const struct group *group);
 /* Notices a new leadership, and submits its barrier. */
 void group_guard_lead(struct group *group);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "raft/group_internal.h"
+#include "raft/group_mutant.h"
 
 static struct group *io_group(struct raft_io *io)
 {
@@ -63,6 +64,15 @@ void group_io_push_mark(struct group *group)
 {
     struct group_op *op = op_new(group, GROUP_OP_MARK);
     if (op != NULL) {
+        op_push(group, op);
+    }
+}
+
+void group_io_push_arrived(struct group *group)
+{
+    struct group_op *op = op_new(group, GROUP_OP_ARRIVED);
+    if (op != NULL) {
+        group_record_newcomer(&op->records, false);
         op_push(group, op);
     }
 }
@@ -218,7 +228,7 @@ void group_io_flush(struct group *group)
     write_start(group);
 }
 
-static void message_queue(struct group *group, const struct raft_message *message)
+void group_io_send(struct group *group, const struct raft_message *message)
 {
     bool leading =
         message->type == RAFT_IO_APPEND_ENTRIES || message->type == RAFT_IO_INSTALL_SNAPSHOT;
@@ -226,6 +236,9 @@ static void message_queue(struct group *group, const struct raft_message *messag
     enum status status = STATUS_NO_MEMORY;
     if (held != NULL) {
         status = group_message_encode(&held->bytes, group->id, message);
+        if (status == STATUS_OK && group->state.newcomer) {
+            group_message_mark_newcomer(&held->bytes);
+        }
     }
     if (status != STATUS_OK || group->held_count >= GROUP_HELD_COUNT_MAX ||
         group->held_size + held->bytes.size > GROUP_HELD_SIZE_MAX) {
@@ -239,6 +252,9 @@ static void message_queue(struct group *group, const struct raft_message *messag
     }
     held->to = (uint32_t)message->server_id;
     held->ticket = leading ? group->ticket_metadata : group->ticket_queued;
+    if (!leading && GROUP_WITHOUT(PROMISES)) {
+        held->ticket = 0;
+    }
     group->held_count++;
     group->held_size += held->bytes.size;
     list_append(leading ? &group->held_leading : &group->held_promises, &held->node);
@@ -332,11 +348,9 @@ static void tick_fired(struct env_timer *timer)
         return;
     }
     env_timer_start_ms(group->env, timer, group->heartbeat_timeout_ms);
-    if (group_guard_may_tick(group)) {
-        group_enter(group);
-        group->tick_cb(&group->io);
-        group_leave(group);
-    }
+    group_enter(group);
+    group_guard_tick(group);
+    group_leave(group);
     if (!group->job_running && list_empty(&group->ops) && !group->log.witnessed) {
         group_io_push_mark(group);
     }
@@ -378,8 +392,10 @@ enum status group_io_check(const struct group *group)
 {
     const struct group_state *state = &group->state;
     struct raft_configuration configuration;
-    bool begins = state->mark.index != 0 || (state->start_index == 1 && state->entry_count > 0 &&
-                                             state->entries[0].type == GROUP_ENTRY_CHANGE);
+    bool empty = state->entry_count == 0; /* Of a server that was not added yet. */
+    bool begins =
+        state->mark.index != 0 ||
+        (state->start_index == 1 && (empty || state->entries[0].type == GROUP_ENTRY_CHANGE));
     if (!begins || state->term == 0 || group_state_last_index(state) < state->mark.index) {
         return STATUS_CORRUPT;
     }
@@ -468,6 +484,7 @@ static int io_start(struct raft_io *io, unsigned period_ms, raft_io_tick_cb tick
     struct group *group = io_group(io);
     group->tick_cb = tick;
     group->recv_cb = recv;
+    group_guard_loaded(group);
     /* Servers started together do not tick together. */
     env_timer_start_ms(group->env, &group->tick_timer, 1 + env_random(group->env) % period_ms);
     return 0;
@@ -515,7 +532,7 @@ static int io_send(struct raft_io *io, struct raft_io_send *request,
     struct raft_message copy = *message;
     if (group->phase == GROUP_RUNNING && group->failure == STATUS_OK &&
         !group_guard_drops_outgoing(group, &copy)) {
-        message_queue(group, &copy);
+        group_io_send(group, &copy);
     }
     if (done != NULL) {
         struct group_owed *owed = owed_push(group);

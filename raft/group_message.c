@@ -7,12 +7,13 @@
 
 #include "base/checksum.h"
 #include "base/codec.h"
-#include "raft/group.h"
 
 #define MESSAGE_MAGIC UINT32_C(0x534d4752) /* "RGMS" */
 #define HEADER_SIZE 32
 #define CHECKSUM_OFFSET 24
 #define ENTRY_HEADER_SIZE 16
+#define FLAGS_OFFSET 6
+#define FLAG_NEWCOMER 1u
 #define VOTE_DISRUPT 1u
 #define VOTE_PRE 2u
 #define CONFIGURATION_FORMAT 1
@@ -23,6 +24,7 @@ STATIC_ASSERT((int)GROUP_ENTRY_BARRIER == (int)RAFT_BARRIER, "entry types stand 
 STATIC_ASSERT((int)GROUP_ENTRY_CHANGE == (int)RAFT_CHANGE, "entry types stand on disk and wire");
 STATIC_ASSERT(RAFT_IO_APPEND_ENTRIES == 1, "message types stand on the wire");
 STATIC_ASSERT(RAFT_IO_INSTALL_SNAPSHOT == 5, "message types stand on the wire");
+STATIC_ASSERT(RAFT_IO_TIMEOUT_NOW == 6, "message types stand on the wire");
 STATIC_ASSERT(GROUP_COMMAND_SIZE_MAX + GROUP_ENVELOPE_SIZE + 8 <= GROUP_ENTRY_SIZE_MAX,
               "an entry holds the greatest command");
 
@@ -226,6 +228,8 @@ static uint64_t message_term(const struct raft_message *message)
         return message->request_vote_result.term;
     case RAFT_IO_INSTALL_SNAPSHOT:
         return message->install_snapshot.term;
+    case RAFT_IO_TIMEOUT_NOW:
+        return message->timeout_now.term;
     default:
         return 0;
     }
@@ -270,6 +274,10 @@ enum status group_message_encode(struct buffer *to, uint32_t from,
     case RAFT_IO_INSTALL_SNAPSHOT:
         snapshot_encode(to, &message->install_snapshot);
         break;
+    case RAFT_IO_TIMEOUT_NOW:
+        codec_put_u64(to, message->timeout_now.last_log_index);
+        codec_put_u64(to, message->timeout_now.last_log_term);
+        break;
     default:
         return STATUS_UNSUPPORTED;
     }
@@ -278,6 +286,18 @@ enum status group_message_encode(struct buffer *to, uint32_t from,
         codec_store_u64(to->data + CHECKSUM_OFFSET, message_checksum(buffer_slice(to)));
     }
     return status;
+}
+
+void group_message_mark_newcomer(struct buffer *bytes)
+{
+    ASSERT(bytes->size >= HEADER_SIZE);
+    bytes->data[FLAGS_OFFSET] = FLAG_NEWCOMER;
+    codec_store_u64(bytes->data + CHECKSUM_OFFSET, message_checksum(buffer_slice(bytes)));
+}
+
+bool group_message_is_newcomer(struct slice bytes)
+{
+    return (bytes.data[FLAGS_OFFSET] & FLAG_NEWCOMER) != 0;
 }
 
 /* ---- decoding of messages ---- */
@@ -449,6 +469,17 @@ static enum status append_result_decode(struct codec_reader *reader,
     return STATUS_OK;
 }
 
+static enum status timeout_now_decode(struct codec_reader *reader, struct raft_timeout_now *now)
+{
+    now->last_log_index = codec_get_u64(reader);
+    now->last_log_term = codec_get_u64(reader);
+    if (!codec_reader_done(reader) || now->last_log_index > GROUP_INDEX_MAX ||
+        now->last_log_term > now->term) {
+        return STATUS_CORRUPT;
+    }
+    return STATUS_OK;
+}
+
 static enum status body_decode(struct codec_reader *reader, uint64_t term,
                                struct raft_message *message)
 {
@@ -469,6 +500,9 @@ static enum status body_decode(struct codec_reader *reader, uint64_t term,
     case RAFT_IO_INSTALL_SNAPSHOT:
         message->install_snapshot.term = term;
         return snapshot_decode(reader, &message->install_snapshot);
+    case RAFT_IO_TIMEOUT_NOW:
+        message->timeout_now.term = term;
+        return timeout_now_decode(reader, &message->timeout_now);
     default:
         return STATUS_UNSUPPORTED;
     }
@@ -490,12 +524,12 @@ enum status group_message_decode(struct slice bytes, struct group_message_ends e
     struct raft_message found;
     memset(&found, 0, sizeof found);
     found.type = codec_get_u8(&reader);
-    uint16_t reserved = codec_get_u16(&reader);
+    uint16_t flags = codec_get_u16(&reader);
     uint32_t from = codec_get_u32(&reader);
     uint32_t to = codec_get_u32(&reader);
     uint64_t term = codec_get_u64(&reader);
     (void)codec_get_u64(&reader);
-    if (reserved != 0 || from == 0 || term == 0 || term > GROUP_TERM_MAX) {
+    if (flags > FLAG_NEWCOMER || from == 0 || term == 0 || term > GROUP_TERM_MAX) {
         return STATUS_CORRUPT;
     }
     if (from != ends.from || to != ends.to) {

@@ -21,6 +21,7 @@
 #include "base/buffer.h"
 #include "base/slice.h"
 #include "base/status.h"
+#include "raft/group.h"
 #include "raft/group_state.h"
 
 #define GROUP_MESSAGE_VERSION 1
@@ -29,13 +30,12 @@
  * once it learns that they are missing. */
 #define GROUP_MESSAGE_BATCH_SIZE_MAX (4u << 20)
 #define GROUP_MESSAGE_SIZE_MAX (80u << 20) /* A snapshot of the greatest size. */
-#define GROUP_SERVER_COUNT_MAX 16
 #define GROUP_BARRIER_SIZE 8
 #define GROUP_ENVELOPE_SIZE 16
 
 /*
  * Appends `message`, from server `from` to message->server_id.
- * STATUS_NO_MEMORY; STATUS_UNSUPPORTED for TimeoutNow, which this guard never lets out.
+ * STATUS_NO_MEMORY, STATUS_UNSUPPORTED (no message of the library)
  */
 MUST_USE enum status group_message_encode(struct buffer *to, uint32_t from,
                                           const struct raft_message *message);
@@ -51,6 +51,10 @@ struct group_message_ends {
 MUST_USE enum status group_message_decode(struct slice bytes, struct group_message_ends ends,
                                           struct raft_message *message);
 void group_message_free(struct raft_message *message);
+/* The sender is a newcomer (group_state.h): said of an encoded message, and asked of a decoded one.
+ */
+void group_message_mark_newcomer(struct buffer *bytes);
+bool group_message_is_newcomer(struct slice bytes);
 
 /* The bytes of an entry as they go to disk and wire; see (3). */
 struct slice group_entry_bytes(const struct raft_entry *entry);

@@ -13,7 +13,13 @@
 #define MARK_SIZE 40
 #define CAPACITY_FIRST 64
 
-enum record_type { RECORD_VOTE = 1, RECORD_APPEND = 2, RECORD_TRUNCATE = 3, RECORD_BASE = 4 };
+enum record_type {
+    RECORD_VOTE = 1,
+    RECORD_APPEND = 2,
+    RECORD_TRUNCATE = 3,
+    RECORD_BASE = 4,
+    RECORD_NEWCOMER = 5,
+};
 
 void group_state_init(struct group_state *state)
 {
@@ -84,13 +90,31 @@ enum status group_state_append(struct group_state *state, uint64_t term, uint16_
     memcpy(copy, data.data, data.size);
     state->entries[state->entry_count++] =
         (struct group_entry){.term = term, .type = type, .data = copy, .size = (uint32_t)data.size};
+    if (type == GROUP_ENTRY_CHANGE) {
+        state->change_index = group_state_last_index(state);
+    }
     return STATUS_OK;
+}
+
+/* Index of the last configuration entry below `limit`, by looking at each. */
+static uint64_t change_find(const struct group_state *state, uint64_t limit)
+{
+    for (size_t i = state->entry_count; i > 0; i--) {
+        uint64_t index = state->start_index + i - 1;
+        if (index < limit && state->entries[i - 1].type == GROUP_ENTRY_CHANGE) {
+            return index;
+        }
+    }
+    return 0;
 }
 
 void group_state_truncate(struct group_state *state, uint64_t index)
 {
     while (state->entry_count > 0 && group_state_last_index(state) >= index) {
         memory_free(state->entries[--state->entry_count].data);
+    }
+    if (state->change_index >= index) {
+        state->change_index = change_find(state, index);
     }
 }
 
@@ -104,17 +128,14 @@ void group_state_drop_until(struct group_state *state, uint64_t index)
             (state->entry_count - count) * sizeof(struct group_entry));
     state->entry_count -= count;
     state->start_index += count;
+    if (state->change_index < state->start_index) {
+        state->change_index = 0;
+    }
 }
 
 uint64_t group_state_configuration_index(const struct group_state *state, uint64_t limit)
 {
-    for (size_t i = state->entry_count; i > 0; i--) {
-        uint64_t index = state->start_index + i - 1;
-        if (index < limit && state->entries[i - 1].type == GROUP_ENTRY_CHANGE) {
-            return index;
-        }
-    }
-    return 0;
+    return state->change_index < limit ? state->change_index : change_find(state, limit);
 }
 
 /* ---- records ---- */
@@ -147,7 +168,7 @@ static bool record_get(struct codec_reader *reader, struct record *record)
     record->first = codec_get_u64(reader);
     record->second = codec_get_u64(reader);
     record->data = codec_get_raw(reader, size);
-    if (!codec_reader_ok(reader) || reserved != 0 || type < RECORD_VOTE || type > RECORD_BASE) {
+    if (!codec_reader_ok(reader) || reserved != 0 || type < RECORD_VOTE || type > RECORD_NEWCOMER) {
         return false;
     }
     record->type = (enum record_type)type;
@@ -176,6 +197,11 @@ void group_record_truncate(struct buffer *to, uint64_t index)
     record_put(to, &(struct record){.type = RECORD_TRUNCATE, .first = index});
 }
 
+void group_record_newcomer(struct buffer *to, bool newcomer)
+{
+    record_put(to, &(struct record){.type = RECORD_NEWCOMER, .first = newcomer ? 1 : 0});
+}
+
 void group_record_state(struct buffer *to, const struct group_state *state)
 {
     struct buffer base = {0};
@@ -195,6 +221,9 @@ void group_record_state(struct buffer *to, const struct group_state *state)
     group_record_vote(to, state->term, state->vote);
     for (size_t i = 0; i < state->entry_count; i++) {
         group_record_append(to, state->start_index + i, &state->entries[i]);
+    }
+    if (state->newcomer) {
+        group_record_newcomer(to, true);
     }
 }
 
@@ -285,6 +314,12 @@ static enum status replay_record(struct group_state *state, const struct record 
         return STATUS_OK;
     case RECORD_BASE:
         return replay_base(state, record);
+    case RECORD_NEWCOMER:
+        if (record->data.size != 0 || record->second != 0 || record->first > 1) {
+            return STATUS_CORRUPT;
+        }
+        state->newcomer = record->first == 1;
+        return STATUS_OK;
     }
     return STATUS_CORRUPT;
 }

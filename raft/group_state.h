@@ -55,10 +55,14 @@ struct group_mark {
 struct group_state {
     uint64_t term;
     uint64_t vote;
+    /* The log began empty and has not reached what was committed when this server was added: the
+     * configurations in it are history, and it may have promised things it does not remember. */
+    bool newcomer;
     struct group_entry *entries; /* Of the indices start_index, start_index + 1, ... */
     size_t entry_count;
     size_t entry_capacity;
     uint64_t start_index;
+    uint64_t change_index; /* The last configuration entry among them; 0: none. */
     struct group_mark mark;
     struct buffer configuration; /* As of the mark. */
 };
@@ -81,7 +85,9 @@ uint64_t group_state_configuration_index(const struct group_state *state, uint64
 void group_record_vote(struct buffer *to, uint64_t term, uint64_t vote);
 void group_record_append(struct buffer *to, uint64_t index, const struct group_entry *entry);
 void group_record_truncate(struct buffer *to, uint64_t index);
-/* A base, then term, vote and entries: all that a new generation starts with. */
+void group_record_newcomer(struct buffer *to, bool newcomer);
+/* A base, then term, vote, entries and whether it is a newcomer: all that a new generation starts
+ * with. */
 void group_record_state(struct buffer *to, const struct group_state *state);
 /* Applies the records of `payload`. STATUS_CORRUPT, STATUS_NO_MEMORY. */
 MUST_USE enum status group_record_replay(struct group_state *state, struct slice payload);

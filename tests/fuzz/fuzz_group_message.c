@@ -41,6 +41,9 @@ static void try_message(struct slice bytes)
     message.server_id = ends.to;
     enum status status = group_message_encode(&again, ends.from, &message);
     ASSERT(status == STATUS_OK);
+    if (group_message_is_newcomer(bytes)) {
+        group_message_mark_newcomer(&again);
+    }
     /* In a snapshot's configuration the decoder lets any padding pass, the encoder writes zeros. */
     if (message.type != RAFT_IO_INSTALL_SNAPSHOT && bytes.size < GROUP_MESSAGE_BATCH_SIZE_MAX) {
         bool has_barrier = false;

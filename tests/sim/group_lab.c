@@ -589,3 +589,25 @@ void lab_host_crash(struct lab_host *host, bool power)
         disk_crash(host->lab, &host->disk);
     }
 }
+
+void lab_host_lose(struct lab_host *host)
+{
+    ASSERT(host->crashed != NULL);
+    for (unsigned i = 0; i < LAB_FILE_COUNT_MAX; i++) {
+        buffer_deinit(&host->disk.files[i].now);
+        buffer_deinit(&host->disk.files[i].durable);
+    }
+    host->disk = *host->crashed;
+    free(host->crashed);
+    host->crashed = NULL;
+}
+
+void lab_host_erase(struct lab_host *host)
+{
+    ASSERT(!host->up);
+    for (unsigned i = 0; i < LAB_FILE_COUNT_MAX; i++) {
+        buffer_deinit(&host->disk.files[i].now);
+        buffer_deinit(&host->disk.files[i].durable);
+    }
+    host->disk = (struct lab_disk){0};
+}

@@ -21,7 +21,7 @@
 #include "base/env.h"
 #include "base/prng.h"
 
-#define LAB_HOST_COUNT_MAX 5
+#define LAB_HOST_COUNT_MAX 7
 #define LAB_FILE_COUNT_MAX 16
 #define LAB_NAME_SIZE_MAX 64
 
@@ -91,6 +91,9 @@ void lab_run(struct lab *lab, uint64_t until_ns);
 void lab_host_start(struct lab_host *host);
 /* With `power` lost too, what was not synced is drawn, see (2); else the disk is as it was. */
 void lab_host_crash(struct lab_host *host, bool power);
+/* Outside of a job: what a crash that came meanwhile (crash_in) left is the disk from now on. */
+void lab_host_lose(struct lab_host *host);
+void lab_host_erase(struct lab_host *host); /* Of one that is down: its disk is empty. */
 void lab_mix(struct lab *lab, uint64_t number);
 
 #endif

@@ -4,7 +4,8 @@
 source tests/suites/common.bash
 kvsim=build/release/bin/kvsim
 lsmsim=build/release/bin/lsmsim
-suite_build release kvsim lsmsim
+group_sim=build/release/bin/group_sim
+suite_build release kvsim lsmsim group_sim
 
 # caught SIMULATOR NAME SEEDS
 caught() {
@@ -16,6 +17,19 @@ caught() {
     else
         tail -n 5 "$log"
         suite_fail "$2 is not caught by $(basename "$1") within $3 seeds"
+    fi
+}
+
+# left_out RULE SEEDS -- of the guard around the raft library; raft/group_mutant.h names them.
+left_out() {
+    local log=$RUN_SCRATCH/without-$1.log rc=0
+    "$group_sim" --roles --without "$1" --seeds "$2" >"$log" 2>&1 || rc=$?
+    if [[ $rc -eq 0 ]] && grep -qE "^without $1: caught by the [0-9]+\. seed of at most $2:" "$log"; then
+        suite_note "group_sim: $(grep -E "^without $1" "$log")"
+        suite_pass
+    else
+        tail -n 5 "$log"
+        suite_fail "group_sim does not notice within $2 seeds that the rule $1 is left out"
     fi
 }
 
@@ -39,6 +53,9 @@ caught "$kvsim" skip-wal-sync 40
 engine_mutants=$("$lsmsim" --mutants)
 for mutant in $engine_mutants; do
     caught "$lsmsim" "$mutant" 3000
+done
+for rule in own-term rollback any-vote hold-back cut; do
+    left_out "$rule" 3000
 done
 planted clock
 planted address

@@ -192,9 +192,39 @@ Test(group_message, a_snapshot_comes_back)
     buffer_deinit(&bytes);
 }
 
-Test(group_message, timeout_now_never_leaves)
+Test(group_message, timeout_now_round_trips)
 {
     struct raft_message message = {.type = RAFT_IO_TIMEOUT_NOW, .server_id = ends.to};
+    message.timeout_now =
+        (struct raft_timeout_now){.term = 7, .last_log_index = 42, .last_log_term = 6};
+    struct buffer bytes = {0};
+    struct raft_message found;
+    cr_assert_eq(group_message_encode(&bytes, ends.from, &message), STATUS_OK);
+    cr_assert_eq(group_message_decode(buffer_slice(&bytes), ends, &found), STATUS_OK);
+    cr_assert_eq(found.type, RAFT_IO_TIMEOUT_NOW);
+    cr_assert_eq(found.timeout_now.term, 7);
+    cr_assert_eq(found.timeout_now.last_log_index, 42);
+    cr_assert_eq(found.timeout_now.last_log_term, 6);
+    buffer_deinit(&bytes);
+}
+
+Test(group_message, a_newcomer_says_so)
+{
+    struct raft_message message = {.type = RAFT_IO_TIMEOUT_NOW, .server_id = ends.to};
+    message.timeout_now.term = 7;
+    struct buffer bytes = {0};
+    struct raft_message found;
+    cr_assert_eq(group_message_encode(&bytes, ends.from, &message), STATUS_OK);
+    cr_assert_not(group_message_is_newcomer(buffer_slice(&bytes)));
+    group_message_mark_newcomer(&bytes);
+    cr_assert_eq(group_message_decode(buffer_slice(&bytes), ends, &found), STATUS_OK);
+    cr_assert(group_message_is_newcomer(buffer_slice(&bytes)));
+    buffer_deinit(&bytes);
+}
+
+Test(group_message, a_type_the_library_does_not_have_never_leaves)
+{
+    struct raft_message message = {.type = RAFT_IO_TIMEOUT_NOW + 1, .server_id = ends.to};
     struct buffer bytes = {0};
     cr_assert_eq(group_message_encode(&bytes, ends.from, &message), STATUS_UNSUPPORTED);
     buffer_deinit(&bytes);
@@ -229,9 +259,10 @@ Test(group_message, forged_numbers_are_refused_though_the_checksum_fits)
         uint64_t value;
         const char *what;
     } forgeries[] = {
-        {5, 1, 6, "type TimeoutNow"},
+        {5, 1, 6, "the type of another message"},
+        {5, 1, 7, "a type there is none of"},
         {5, 1, 0, "no type"},
-        {6, 2, 1, "reserved"},
+        {6, 2, 2, "a flag there is none of"},
         {8, 4, 4, "another sender"},
         {12, 4, 8, "another receiver"},
         {16, 8, 0, "no term"},
