@@ -1,10 +1,9 @@
 /*
- * node/coordinator.c -- the life of an operation, and asking one replica.
+ * node/coordinator.c -- the life of an operation.
  *
  * Invariants:
  *  (1) An operation is in `operations` from begin to end, and ends once.
- *  (2) After its end no answer finds it: peers' requests are cancelled, calls to our own replica
- *      lose their slot and are freed when they are done.
+ *  (2) It is judged only by slots that were laid for its range as the topology has it now.
  */
 #include "node/coordinator.h"
 
@@ -14,203 +13,10 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 #define SPARE_COUNT_MAX 1024
-#define SPARE_CALL_COUNT_MAX 256
 #define SPARE_BUFFER_SIZE_MAX (16u << 10) /* Larger buffers are not kept. */
 #define OPERATION_OVERHEAD 256            /* Charged per operation, beside its bytes. */
 
 static void operation_fired(struct env_timer *timer);
-
-/* ------------------------------------------------------------------ asking */
-
-/* What an answer or failure with this status makes of the slot. */
-static enum slot_state answer_state(enum status status)
-{
-    switch ((int)status) {
-    case STATUS_OK:
-    case STATUS_SUPERSEDED:
-        return SLOT_ANSWERED;
-    case STATUS_STALE:
-    case STATUS_BEHIND:
-    case STATUS_OVERLOADED:
-    case STATUS_UNAVAILABLE:
-    case STATUS_NO_MEMORY:
-        return SLOT_OPEN;
-    case STATUS_INDETERMINATE:
-    case STATUS_CANCELLED:
-    case STATUS_CLOSED:
-    case STATUS_TIMEOUT:
-        return SLOT_LOST;
-    default:
-        /* What a later version may say is no refusal that we know of. */
-        return status <= STATUS_REFUSED ? SLOT_REFUSED : SLOT_LOST;
-    }
-}
-
-static void slot_settle(struct slot *slot, enum status status)
-{
-    slot->status = status;
-    slot->state = answer_state(status);
-    slot->open_ns =
-        env_monotonic_ns(slot->operation->coordinator->env) + OPERATION_RETRY_MS * NS_PER_MS;
-}
-
-static void slot_answered(struct peer_request *request, enum status status,
-                          const struct frame *reply)
-{
-    struct slot *slot = container_of(request, struct slot, request);
-    struct operation *operation = slot->operation;
-    enum status answer = status == STATUS_OK ? (enum status)reply->status : status;
-    if (answer == STATUS_OK || answer == STATUS_SUPERSEDED) {
-        enum status decoded = operation->kind->remote(slot, reply);
-        answer = decoded == STATUS_OK ? answer : decoded;
-    }
-    slot_settle(slot, answer);
-    operation_touch(operation);
-}
-
-static struct local_call *call_take(struct coordinator *coordinator)
-{
-    if (!list_empty(&coordinator->spare_calls)) {
-        coordinator->spare_call_count--;
-        return container_of(list_take_first(&coordinator->spare_calls), struct local_call, node);
-    }
-    return memory_allocate_zeroed(1, sizeof(struct local_call));
-}
-
-static void call_free(struct local_call *call)
-{
-    replica_operation_deinit(&call->operation);
-    memory_free(call);
-}
-
-static void call_keep(struct coordinator *coordinator, struct local_call *call)
-{
-    if (coordinator->spare_call_count >= SPARE_CALL_COUNT_MAX || coordinator->stopping) {
-        call_free(call);
-        return;
-    }
-    replica_operation_reset(&call->operation);
-    list_prepend(&coordinator->spare_calls, &call->node);
-    coordinator->spare_call_count++;
-}
-
-static void local_done(struct replica_operation *done, enum status status)
-{
-    struct local_call *call = done->context;
-    struct slot *slot = call->slot;
-    call->coordinator->local_count--;
-    if (slot != NULL) {
-        slot->local = NULL;
-        if (status == STATUS_OK || status == STATUS_SUPERSEDED) {
-            slot->operation->kind->local(slot, done);
-        }
-        slot_settle(slot, status);
-    }
-    call_keep(call->coordinator, call);
-    if (slot != NULL) {
-        operation_touch(slot->operation);
-    }
-}
-
-static void slot_ask_local(struct slot *slot,
-                           void (*ask_local)(struct slot *slot,
-                                             struct replica_operation *operation))
-{
-    struct operation *operation = slot->operation;
-    struct coordinator *coordinator = operation->coordinator;
-    const struct replica *replica = coordinator->options.replica;
-    enum status status = replica_check(replica, operation->range, operation->last_range,
-                                       &coordinator->options.topology->stamp);
-    struct local_call *call = NULL;
-    if (status == STATUS_OK) {
-        call = call_take(coordinator);
-        status = call == NULL ? STATUS_OVERLOADED : STATUS_OK;
-    }
-    if (status != STATUS_OK) {
-        slot_settle(slot, status);
-        operation->changed = true;
-        return;
-    }
-    call->coordinator = coordinator;
-    call->slot = slot;
-    call->operation.done = local_done;
-    call->operation.context = call;
-    slot->local = call;
-    coordinator->local_count++;
-    ask_local(slot, &call->operation);
-}
-
-void slot_ask(struct slot *slot, enum frame_type type,
-              void (*ask_local)(struct slot *slot, struct replica_operation *operation))
-{
-    struct operation *operation = slot->operation;
-    struct coordinator *coordinator = operation->coordinator;
-    ASSERT(slot->state != SLOT_ASKED);
-    ASSERT(operation->judging);
-    slot->state = SLOT_ASKED;
-    if (slot->node == coordinator->options.config->id) {
-        slot_ask_local(slot, ask_local);
-        return;
-    }
-    uint64_t now_ns = env_monotonic_ns(coordinator->env);
-    uint64_t left_ns = operation->deadline_ns > now_ns ? operation->deadline_ns - now_ns : 0;
-    slot->request = (struct peer_request){
-        .peer_id = slot->node,
-        .type = (uint8_t)type,
-        .range = operation->range,
-        .deadline_ms = (uint32_t)(left_ns / NS_PER_MS) + 1,
-        .done = slot_answered,
-    };
-    enum status status = peers_request(coordinator->options.peers, &slot->request,
-                                       buffer_slice(&operation->payload));
-    if (status != STATUS_OK) {
-        slot_settle(slot, status == STATUS_NO_MEMORY ? STATUS_OVERLOADED : status);
-        operation->changed = true;
-    }
-}
-
-bool slot_up(const struct slot *slot)
-{
-    const struct coordinator *coordinator = slot->operation->coordinator;
-    return slot->node == coordinator->options.config->id ||
-           peers_up(coordinator->options.peers, slot->node);
-}
-
-uint32_t operation_count(const struct operation *operation, enum slot_state state)
-{
-    uint32_t count = 0;
-    for (uint32_t index = 0; index < operation->slot_count; index++) {
-        count += operation->slots[index].state == state;
-    }
-    return count;
-}
-
-bool slot_askable(const struct slot *slot, uint64_t now_ns)
-{
-    return slot->state == SLOT_OPEN && slot->open_ns <= now_ns && slot_up(slot);
-}
-
-uint32_t operation_hopes(const struct operation *operation)
-{
-    uint32_t count = 0;
-    for (uint32_t index = 0; index < operation->slot_count; index++) {
-        const struct slot *slot = &operation->slots[index];
-        count += slot->state == SLOT_OPEN && slot_up(slot);
-    }
-    return count;
-}
-
-void operation_wake(struct operation *operation, uint64_t at_ns)
-{
-    operation->wake_ns = at_ns < operation->wake_ns ? at_ns : operation->wake_ns;
-}
-
-struct coordinator_outcome operation_outcome(const struct operation *operation)
-{
-    return (struct coordinator_outcome){.acks = operation_count(operation, SLOT_ANSWERED),
-                                        .needed = operation->needed,
-                                        .alive = operation->alive};
-}
 
 enum status engine_key_make(struct operation *operation, uint16_t keyspace, struct slice key)
 {
@@ -303,8 +109,9 @@ struct operation *operation_begin(struct coordinator *coordinator,
     operation->have_cell = false;
     operation->clock_waiting = false;
     operation->slot_count = 0;
-    operation->alive = 0;
-    operation->needed = 0;
+    operation->applied = false;
+    operation->alive = (struct tally){0};
+    operation->needed = (struct tally){0};
     operation->timer.fired = operation_fired;
     operation->started_ns = env_monotonic_ns(coordinator->env);
     uint64_t timeout = terms->timeout_ms == 0 ? config->request_timeout_ms : terms->timeout_ms;
@@ -315,29 +122,44 @@ struct operation *operation_begin(struct coordinator *coordinator,
     return operation;
 }
 
-static uint32_t level_needed(enum level level, uint32_t replica_count)
+void operation_wake(struct operation *operation, uint64_t at_ns)
 {
-    switch (level) {
-    case LEVEL_ONE:
-        return 1;
-    case LEVEL_QUORUM:
-        return replica_count / 2 + 1;
-    case LEVEL_ALL:
-        return replica_count;
-    }
-    UNREACHABLE("level");
-}
-
-static void slot_init(struct operation *operation, uint32_t node)
-{
-    struct slot *slot = &operation->slots[operation->slot_count++];
-    *slot = (struct slot){.operation = operation, .node = node, .state = SLOT_OPEN};
+    operation->wake_ns = at_ns < operation->wake_ns ? at_ns : operation->wake_ns;
 }
 
 void operation_charge(struct operation *operation, uint64_t size)
 {
     operation->charge += size;
     operation->coordinator->options.counters->inflight_size += size;
+}
+
+/* The topology has moved on: if the operation's own ranges have changed, all begins anew but for
+ * the version of a write and the newest cell that a read has. */
+static enum status operation_follow(struct operation *operation)
+{
+    const struct topology *topology = operation->coordinator->options.topology;
+    bool moved = operation->stamp.generation.number != topology->stamp.generation.number;
+    for (uint32_t range = operation->range; range <= operation->last_range && !moved; range++) {
+        moved = topology->ranges[range].epoch > operation->stamp.epoch;
+    }
+    if (!moved) {
+        operation->stamp = topology->stamp;
+        return STATUS_OK;
+    }
+    slots_give_up(operation);
+    enum status status = STATUS_OK;
+    if (operation->kind->aim != NULL) {
+        status = operation->kind->aim(operation);
+    }
+    slots_lay(operation);
+    return status;
+}
+
+static bool topology_moved(const struct operation *operation)
+{
+    const struct topology_stamp *now = &operation->coordinator->options.topology->stamp;
+    return operation->stamp.epoch != now->epoch ||
+           operation->stamp.generation.number != now->generation.number;
 }
 
 void operation_touch(struct operation *operation)
@@ -352,7 +174,11 @@ void operation_touch(struct operation *operation)
         operation->changed = false;
         operation->wake_ns = operation->deadline_ns;
         operation->judging = true;
-        over = operation->kind->judge(operation, &status);
+        if (topology_moved(operation)) {
+            status = operation_follow(operation);
+            over = status != STATUS_OK;
+        }
+        over = over || operation->kind->judge(operation, &status);
         operation->judging = false;
     }
     if (over) {
@@ -366,18 +192,6 @@ void operation_touch(struct operation *operation)
         env->ops->timer_start(env, &operation->timer,
                               operation->wake_ns > now_ns ? operation->wake_ns - now_ns : 0);
     }
-}
-
-static void slot_give_up(struct slot *slot)
-{
-    if (slot->state == SLOT_ASKED && slot->local == NULL) {
-        peers_cancel(slot->operation->coordinator->options.peers, &slot->request);
-    }
-    if (slot->local != NULL) {
-        slot->local->slot = NULL;
-        slot->local = NULL;
-    }
-    buffer_deinit(&slot->page);
 }
 
 void operation_end(struct operation *operation, enum status status)
@@ -398,41 +212,14 @@ void operation_end(struct operation *operation, enum status status)
     counters->indeterminate += status == STATUS_INDETERMINATE;
     counters->superseded += status == STATUS_SUPERSEDED;
     operation->kind->finish(operation, status);
-    for (uint32_t index = 0; index < operation->slot_count; index++) {
-        slot_give_up(&operation->slots[index]);
-    }
+    slots_give_up(operation);
     operation_keep(operation);
 }
 
 bool operation_aim(struct operation *operation)
 {
-    struct coordinator *coordinator = operation->coordinator;
-    const struct topology *topology = coordinator->options.topology;
-    const struct ring_replicas *replicas = &topology->ranges[operation->range].replicas;
-    uint32_t self = coordinator->options.config->id;
-    uint32_t down[RING_REPLICA_COUNT_MAX];
-    uint32_t down_count = 0;
-    operation->slot_count = 0;
-    if (ring_replicas_contain(replicas, self)) {
-        slot_init(operation, self);
-    }
-    for (uint32_t index = 0; index < replicas->count; index++) {
-        uint32_t node = replicas->ids[index];
-        if (node == self) {
-            continue;
-        }
-        if (peers_up(coordinator->options.peers, node)) {
-            slot_init(operation, node);
-        } else {
-            down[down_count++] = node;
-        }
-    }
-    operation->alive = operation->slot_count;
-    for (uint32_t index = 0; index < down_count; index++) {
-        slot_init(operation, down[index]);
-    }
-    operation->needed = level_needed(operation->level, replicas->count);
-    if (operation->alive < operation->needed) {
+    slots_lay(operation);
+    if (!tally_reaches(operation->alive, operation->needed)) {
         operation_end(operation, STATUS_UNAVAILABLE);
         return false;
     }
@@ -478,6 +265,13 @@ void coordinator_release(struct coordinator *coordinator)
     replica_release(coordinator->options.replica);
 }
 
+void coordinator_adopted(struct coordinator *coordinator)
+{
+    list_for_each (node, next, &coordinator->operations) {
+        operation_touch(container_of(node, struct operation, node));
+    }
+}
+
 void coordinator_stop(struct coordinator *coordinator)
 {
     coordinator->stopping = true;
@@ -502,9 +296,6 @@ void coordinator_close(struct coordinator *coordinator)
     while (!list_empty(&coordinator->spare)) {
         operation_free(container_of(list_take_first(&coordinator->spare), struct operation, node));
     }
-    while (!list_empty(&coordinator->spare_calls)) {
-        call_free(
-            container_of(list_take_first(&coordinator->spare_calls), struct local_call, node));
-    }
+    calls_free(coordinator);
     memory_free(coordinator);
 }

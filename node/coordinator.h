@@ -11,6 +11,9 @@
  *      begin, results borrow until done returns.
  *  (3) A status that says refused means that nothing was sent to any replica; once one replica may
  *      have applied a write, only OK, SUPERSEDED, TIMEOUT or INDETERMINATE is said.
+ *  (4) While a range moves from one set of replicas to another, (1) to (3) hold with the level's
+ *      number in each set; an operation that the range changes under goes on, a write with the
+ *      version it has.
  */
 #ifndef NODE_COORDINATOR_H
 #define NODE_COORDINATOR_H
@@ -28,7 +31,7 @@ struct coordinator;
 
 /* What a client is told beside the status. */
 struct coordinator_outcome {
-    uint32_t acks;   /* Replicas that answered. */
+    uint32_t acks; /* Replicas that answered; while the range moves, of the set that lacks more. */
     uint32_t needed; /* By the level. */
     uint32_t alive;  /* Replicas counted on when the operation began. */
 };
@@ -127,6 +130,9 @@ void coordinator_stop(struct coordinator *coordinator);
 /* No call to this node's own replica is under way any more. */
 bool coordinator_stopped(const struct coordinator *coordinator);
 void coordinator_close(struct coordinator *coordinator);
+
+/* The topology has changed: operations whose ranges did go on in the new one. */
+void coordinator_adopted(struct coordinator *coordinator);
 
 /* Around several operations that begin in one turn of the loop: see replica_hold(). */
 void coordinator_hold(struct coordinator *coordinator);

@@ -5,6 +5,8 @@
  * one, that is fetched. Before a read at QUORUM or ALL answers a cell, as many replicas as the
  * level needs hold it durably: those that lag are sent a copy first (blocking read repair). So a
  * later read at such a level never sees less.
+ * While a range moves all of this is asked of both sets: a later read may be answered by the new
+ * one alone.
  */
 #include "node/coordinator_internal.h"
 #include "node/mutant.h"
@@ -121,26 +123,33 @@ static bool full_under_way(const struct operation *operation)
     return false;
 }
 
-/* Asks up to `wanted` replicas more; one of all is asked in full, and one more if `hedge`, since
- * the one asked in full may be the one that hangs. Returns how many it asked. */
-static uint32_t ask_more(struct operation *operation, uint32_t wanted, bool hedge)
+/* Asks those that `reached` lacks, and adds them to it; one of all is asked in full. If `hedge`,
+ * one more is asked, in full too, since the one asked in full may be the one that hangs. */
+static void ask_more(struct operation *operation, struct tally *reached, bool hedge)
 {
     uint64_t now_ns = env_monotonic_ns(operation->coordinator->env);
     bool full_asked = operation->have_cell || (!hedge && full_under_way(operation));
-    uint32_t asked = 0;
-    for (uint32_t index = 0; index < operation->slot_count && asked < wanted; index++) {
+    bool spare = hedge;
+    for (uint32_t index = 0; index < operation->slot_count; index++) {
         struct slot *slot = &operation->slots[index];
-        if (slot_askable(slot, now_ns) && !slot->known) {
+        if (!spare && tally_reaches(*reached, operation->needed)) {
+            return;
+        }
+        bool wanted = tally_wants(*reached, operation->needed, slot->vote);
+        if (slot_askable(slot, now_ns) && !slot->known && (wanted || spare)) {
             ask_read(slot, !full_asked);
             full_asked = full_asked || slot->state == SLOT_ASKED;
-            asked += slot->state == SLOT_ASKED || slot->state == SLOT_ANSWERED;
+            if (slot->state == SLOT_ASKED || slot->state == SLOT_ANSWERED) {
+                tally_add(reached, slot->vote);
+                spare = spare && wanted;
+                operation->coordinator->options.counters->read_hedges += !wanted;
+            }
         }
         if (slot->state == SLOT_OPEN && slot_up(slot)) {
             operation_wake(operation,
                            slot->open_ns > now_ns ? slot->open_ns : operation->deadline_ns);
         }
     }
-    return asked;
 }
 
 static const struct cell *newest_of(const struct operation *operation)
@@ -196,52 +205,69 @@ static bool slot_holds(const struct operation *operation, const struct slot *slo
     return slot->known && slot->found && cell_compare(&slot->header, &operation->cell) >= 0;
 }
 
-/* Sends the newest cell to replicas that do not hold it, until as many as needed do or will. False
- * if too few are left that could. */
-static bool repair(struct operation *operation, uint32_t holders)
+/* How many holders the copies under way and to be sent should make. One that hangs, say with a peer
+ * that was just cut off, is joined by another after a while. */
+static struct tally repair_aim(struct operation *operation, struct tally coming)
 {
     uint64_t now_ns = env_monotonic_ns(operation->coordinator->env);
-    uint32_t coming = 0;
-    for (uint32_t index = 0; index < operation->slot_count; index++) {
-        const struct slot *slot = &operation->slots[index];
-        coming += slot->state == SLOT_ASKED && slot->repairing;
-    }
-    /* A copy that hangs, say with a peer that was just cut off, is joined by one to another. */
-    uint32_t aim = operation->needed;
-    if (coming == 0) {
+    struct tally aim = operation->needed;
+    bool first = coming.old_count + coming.new_count == 0;
+    if (first || now_ns >= operation->hedge_ns) {
         operation->hedge_ns = hedge_after(operation, now_ns);
-    } else if (now_ns >= operation->hedge_ns) {
-        operation->hedge_ns = hedge_after(operation, now_ns);
-        aim += coming;
+        tally_add(&aim, coming);
     }
     operation_wake(operation, operation->hedge_ns);
+    return aim;
+}
+
+static void ask_repair(struct slot *slot)
+{
+    struct operation *operation = slot->operation;
+    slot->repairing = true;
+    slot->copied = bare(&operation->cell);
+    slot_ask(slot, FRAME_WRITE, ask_local_repair);
+    operation->coordinator->options.counters->read_repairs++;
+}
+
+/* Sends the newest cell to replicas that do not hold it, until as many as needed do or will. False
+ * if too few are left that could. */
+static bool repair(struct operation *operation, struct tally holders)
+{
+    uint64_t now_ns = env_monotonic_ns(operation->coordinator->env);
+    struct tally reached = holders; /* By copies under way. */
+    struct tally coming = {0};
+    for (uint32_t index = 0; index < operation->slot_count; index++) {
+        const struct slot *slot = &operation->slots[index];
+        if (slot->state == SLOT_ASKED && slot->repairing) {
+            tally_add(&coming, slot->vote);
+        }
+    }
+    tally_add(&reached, coming);
+    struct tally aim = repair_aim(operation, coming);
     struct message_write message = {.repair = true,
                                     .engine_key = buffer_slice(&operation->engine_key),
                                     .cell = operation->cell};
     buffer_clear(&operation->payload);
     message_write_encode(&operation->payload, &message);
-    uint32_t hopes = 0;
+    struct tally possible = reached;
     for (uint32_t index = 0; index < operation->slot_count; index++) {
         struct slot *slot = &operation->slots[index];
         if (slot_holds(operation, slot) || slot->state == SLOT_REFUSED || !slot_up(slot) ||
             (slot->state == SLOT_ASKED && slot->repairing)) {
             continue;
         }
-        hopes++;
-        if (holders + coming >= aim || slot->state == SLOT_ASKED) {
+        tally_add(&possible, slot->vote);
+        if (!tally_wants(reached, aim, slot->vote) || slot->state == SLOT_ASKED) {
             continue;
         }
         if (slot->state == SLOT_OPEN && slot->open_ns > now_ns) {
             operation_wake(operation, slot->open_ns);
             continue;
         }
-        slot->repairing = true;
-        slot->copied = bare(&operation->cell);
-        slot_ask(slot, FRAME_WRITE, ask_local_repair);
-        coming++;
-        operation->coordinator->options.counters->read_repairs++;
+        ask_repair(slot);
+        tally_add(&reached, slot->vote);
     }
-    return holders + coming + hopes >= operation->needed;
+    return tally_reaches(possible, operation->needed);
 }
 
 static enum status read_failure(const struct operation *operation)
@@ -269,11 +295,16 @@ static bool judge_known(struct operation *operation, enum status *status)
         *status = read_failure(operation);
         return !fetch_full(operation, newest);
     }
-    uint32_t holders = 0;
+    struct tally holders = {0};
     for (uint32_t index = 0; index < operation->slot_count; index++) {
-        holders += slot_holds(operation, &operation->slots[index]);
+        const struct slot *slot = &operation->slots[index];
+        if (slot_holds(operation, slot)) {
+            tally_add(&holders, slot->vote);
+        }
     }
-    if (operation->level == LEVEL_ONE || holders >= operation->needed || MUTANT(SKIP_READ_REPAIR)) {
+    bool sloppy =
+        MUTANT(SKIP_READ_REPAIR) || (MUTANT(NO_WRITE_BACK) && operation->needed.new_count > 0);
+    if (operation->level == LEVEL_ONE || tally_reaches(holders, operation->needed) || sloppy) {
         *status = STATUS_OK;
         return true;
     }
@@ -283,34 +314,36 @@ static bool judge_known(struct operation *operation, enum status *status)
 
 static bool read_judge(struct operation *operation, enum status *status)
 {
-    struct coordinator *coordinator = operation->coordinator;
-    uint64_t now_ns = env_monotonic_ns(coordinator->env);
-    uint32_t known = 0;
-    uint32_t coming = 0;
+    uint64_t now_ns = env_monotonic_ns(operation->coordinator->env);
+    struct tally known = {0};
+    struct tally reached = {0}; /* By those that are asked, too. */
     for (uint32_t index = 0; index < operation->slot_count; index++) {
         struct slot *slot = &operation->slots[index];
         if (slot->state == SLOT_LOST) {
             slot->state = SLOT_OPEN; /* Reads and copies may be asked again. */
         }
-        known += slot->known;
-        coming += slot->state == SLOT_ASKED && !slot->known;
+        if (slot->known) {
+            tally_add(&known, slot->vote);
+        }
+        if (slot->known || slot->state == SLOT_ASKED) {
+            tally_add(&reached, slot->vote);
+        }
     }
-    if (known >= operation->needed) {
+    if (tally_reaches(known, operation->needed)) {
         return judge_known(operation, status);
     }
-    uint32_t wanted = known + coming < operation->needed ? operation->needed - known - coming : 0;
     bool hedge = operation->hedge_ns != 0 && now_ns >= operation->hedge_ns;
     if (operation->hedge_ns == 0 || hedge) {
         operation->hedge_ns = hedge_after(operation, now_ns);
     }
     operation_wake(operation, operation->hedge_ns);
-    if (wanted > 0 || hedge) {
-        uint32_t asked = ask_more(operation, wanted + (hedge ? 1 : 0), hedge);
-        coordinator->options.counters->read_hedges += asked > wanted;
-        coming += asked;
+    ask_more(operation, &reached, hedge);
+    if (tally_reaches(reached, operation->needed)) {
+        return false;
     }
     *status = read_failure(operation);
-    return known + coming + operation_hopes(operation) < operation->needed;
+    tally_add(&reached, operation_hopes(operation));
+    return !tally_reaches(reached, operation->needed);
 }
 
 static enum status read_late(const struct operation *operation)
@@ -334,6 +367,7 @@ static void read_finish(struct operation *operation, enum status status)
 }
 
 static const struct operation_kind read_kind = {
+    .reads = true,
     .judge = read_judge,
     .finish = read_finish,
     .remote = read_remote,

@@ -4,13 +4,14 @@
  * Neighbouring ranges on the same replicas are asked for together, so that a small cluster answers
  * a page in one round. Each replica sends its entries in token order and says how far they reach;
  * the page ends at the least of those ends, since beyond it some replica has not spoken. Of the
- * cells for one key the greatest decides whether it lives.
+ * cells for one key the greatest decides whether it lives. While the ranges move both sets are
+ * asked; if they change meanwhile the page begins anew from its cursor.
  */
 #include "base/memory.h"
 #include "base/token.h"
 #include "node/coordinator_internal.h"
 
-static bool same_replicas(const struct ring_replicas *a, const struct ring_replicas *b)
+static bool same_set(const struct ring_replicas *a, const struct ring_replicas *b)
 {
     if (a->count != b->count) {
         return false;
@@ -23,14 +24,21 @@ static bool same_replicas(const struct ring_replicas *a, const struct ring_repli
     return true;
 }
 
-/* From the cursor to the end of the last range that the same replicas hold. */
-static void scan_aim(struct operation *operation, const struct coordinator_scan *scan)
+static bool same_replicas(const struct topology_range *a, const struct topology_range *b)
 {
+    return a->stage == b->stage && same_set(&a->replicas, &b->replicas) &&
+           same_set(&a->next, &b->next);
+}
+
+/* From the cursor to the end of the last range that the same replicas hold. */
+static enum status scan_aim(struct operation *operation)
+{
+    const struct coordinator_scan *scan = operation->request;
     const struct topology *topology = operation->coordinator->options.topology;
     uint32_t range = ring_range_of(scan->cursor, topology->range_count);
     uint32_t last = range;
     while (last + 1 < topology->range_count &&
-           same_replicas(&topology->ranges[range].replicas, &topology->ranges[last + 1].replicas)) {
+           same_replicas(&topology->ranges[range], &topology->ranges[last + 1])) {
         last++;
     }
     operation->range = range;
@@ -42,6 +50,9 @@ static void scan_aim(struct operation *operation, const struct coordinator_scan 
         .count =
             scan->count < COORDINATOR_SCAN_COUNT_MAX ? scan->count : COORDINATOR_SCAN_COUNT_MAX,
     };
+    buffer_clear(&operation->payload);
+    message_scan_encode(&operation->payload, &operation->scan);
+    return buffer_status(&operation->payload) == STATUS_OK ? STATUS_OK : STATUS_OVERLOADED;
 }
 
 static void ask_local_scan(struct slot *slot, struct replica_operation *call)
@@ -164,7 +175,7 @@ static bool entry_add(struct operation *operation, uint32_t *count, uint32_t *ca
 /* Fills the caller's result; keys borrow from the slots' pages. */
 static enum status pages_merge(struct operation *operation, struct coordinator_scan *scan)
 {
-    struct merge_source sources[RING_REPLICA_COUNT_MAX];
+    struct merge_source sources[SLOT_COUNT_MAX];
     uint32_t source_count = 0;
     for (uint32_t index = 0; index < operation->slot_count; index++) {
         const struct slot *slot = &operation->slots[index];
@@ -201,31 +212,43 @@ static enum status pages_merge(struct operation *operation, struct coordinator_s
 
 /* ------------------------------------------------------------------ the operation */
 
-static bool scan_judge(struct operation *operation, enum status *status)
+/* Asks as many as answer enough in both sets, if none fails. */
+static struct tally scan_ask(struct operation *operation)
 {
-    if (operation_count(operation, SLOT_ANSWERED) >= operation->needed) {
-        *status = STATUS_OK;
-        return true;
-    }
     uint64_t now_ns = env_monotonic_ns(operation->coordinator->env);
+    struct tally reached = operation_tally(operation, SLOT_ANSWERED);
+    tally_add(&reached, operation_tally(operation, SLOT_ASKED));
     for (uint32_t index = 0; index < operation->slot_count; index++) {
         struct slot *slot = &operation->slots[index];
-        uint32_t speaking =
-            operation_count(operation, SLOT_ANSWERED) + operation_count(operation, SLOT_ASKED);
         if (slot->state == SLOT_LOST) {
             slot->state = SLOT_OPEN;
         }
-        if (speaking < operation->needed && slot_askable(slot, now_ns)) {
+        if (tally_wants(reached, operation->needed, slot->vote) && slot_askable(slot, now_ns)) {
             slot_ask(slot, FRAME_SCAN, ask_local_scan);
+            if (slot->state == SLOT_ASKED || slot->state == SLOT_ANSWERED) {
+                tally_add(&reached, slot->vote);
+            }
         }
         if (slot->state == SLOT_OPEN && slot->open_ns > now_ns && slot_up(slot)) {
             operation_wake(operation, slot->open_ns);
         }
     }
-    uint32_t speaking =
-        operation_count(operation, SLOT_ANSWERED) + operation_count(operation, SLOT_ASKED);
+    return reached;
+}
+
+static bool scan_judge(struct operation *operation, enum status *status)
+{
+    if (tally_reaches(operation_tally(operation, SLOT_ANSWERED), operation->needed)) {
+        *status = STATUS_OK;
+        return true;
+    }
+    struct tally reached = scan_ask(operation);
+    if (tally_reaches(reached, operation->needed)) {
+        return false;
+    }
     *status = STATUS_UNAVAILABLE;
-    return speaking + operation_hopes(operation) < operation->needed;
+    tally_add(&reached, operation_hopes(operation));
+    return !tally_reaches(reached, operation->needed);
 }
 
 static enum status scan_late(const struct operation *operation)
@@ -248,6 +271,8 @@ static void scan_finish(struct operation *operation, enum status status)
 }
 
 static const struct operation_kind scan_kind = {
+    .reads = true,
+    .aim = scan_aim,
     .judge = scan_judge,
     .finish = scan_finish,
     .remote = scan_remote,
@@ -271,11 +296,9 @@ void coordinator_scan(struct coordinator *coordinator, struct coordinator_scan *
         scan->done(scan, why);
         return;
     }
-    scan_aim(operation, scan);
-    buffer_clear(&operation->payload);
-    message_scan_encode(&operation->payload, &operation->scan);
-    if (buffer_status(&operation->payload) != STATUS_OK) {
-        operation_end(operation, STATUS_OVERLOADED);
+    enum status status = scan_aim(operation);
+    if (status != STATUS_OK) {
+        operation_end(operation, status);
         return;
     }
     if (operation_aim(operation)) {

@@ -5,7 +5,8 @@
  *  (1) One version per write, in every try: repeating it changes nothing.
  *  (2) Fewer than `needed` replicas up at the start: refused, nothing sent.
  *  (3) Once a slot was asked, only an answer of each asked replica that it applied nothing makes
- *      the failure a definite one.
+ *      the failure a definite one; none does after the slots were laid anew.
+ *  (4) While the range moves it is acknowledged by the level's number of each set.
  */
 #include "node/coordinator_internal.h"
 #include "node/mutant.h"
@@ -74,8 +75,24 @@ static enum status write_refusal(const struct operation *operation)
 /* Some replica applied it, or may have, or may yet. */
 static bool write_applied(const struct operation *operation)
 {
-    return operation_count(operation, SLOT_ANSWERED) > 0 ||
-           operation_count(operation, SLOT_ASKED) > 0 || operation_count(operation, SLOT_LOST) > 0;
+    bool applied = operation->applied;
+    for (uint32_t index = 0; index < operation->slot_count; index++) {
+        enum slot_state state = operation->slots[index].state;
+        applied = applied || state == SLOT_ANSWERED || state == SLOT_ASKED || state == SLOT_LOST;
+    }
+    return applied;
+}
+
+static uint16_t sooner(uint16_t needed)
+{
+    return MUTANT(ACK_EARLY) && needed > 1 ? (uint16_t)(needed - 1) : needed;
+}
+
+/* How many of each set acknowledge before the client is told. */
+static struct tally acks_needed(const struct operation *operation)
+{
+    return (struct tally){.old_count = sooner(operation->needed.old_count),
+                          .new_count = sooner(operation->needed.new_count)};
 }
 
 static bool write_judge(struct operation *operation, enum status *status)
@@ -83,17 +100,20 @@ static bool write_judge(struct operation *operation, enum status *status)
     if (operation->clock_waiting) {
         return false; /* There is no version yet, and so nothing to send. */
     }
-    uint32_t answered = operation_count(operation, SLOT_ANSWERED);
-    uint32_t spared = MUTANT(ACK_EARLY) && operation->needed > 1 ? 1 : 0;
-    if (answered >= operation->needed - spared) {
+    struct tally reached = operation_tally(operation, SLOT_ANSWERED);
+    if (tally_reaches(reached, acks_needed(operation))) {
         bool beaten = version_compare(write_standing(operation), operation->cell.version) > 0;
         *status = beaten ? STATUS_SUPERSEDED : STATUS_OK;
         return true;
     }
     write_ask(operation);
-    uint32_t asked = operation_count(operation, SLOT_ASKED);
-    answered = operation_count(operation, SLOT_ANSWERED);
-    if (answered + asked + operation_hopes(operation) < operation->needed) {
+    reached = operation_tally(operation, SLOT_ANSWERED);
+    tally_add(&reached, operation_tally(operation, SLOT_ASKED));
+    if (tally_reaches(reached, operation->needed)) {
+        return false;
+    }
+    tally_add(&reached, operation_hopes(operation));
+    if (!tally_reaches(reached, operation->needed)) {
         *status = write_applied(operation) ? STATUS_INDETERMINATE : write_refusal(operation);
         return true;
     }

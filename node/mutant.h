@@ -14,6 +14,9 @@ enum mutant {
     MUTANT_NONE,
     MUTANT_ACK_EARLY,        /* A write is acknowledged by one replica less than its level asks. */
     MUTANT_SKIP_READ_REPAIR, /* A read answers what too few replicas hold. */
+    MUTANT_OLD_SET_ONLY_READS,  /* While a range moves, reads and scans know the old set only. */
+    MUTANT_OLD_SET_ONLY_WRITES, /* While a range moves, writes go to the old set only. */
+    MUTANT_NO_WRITE_BACK,       /* While a range moves, a read answers what one set lacks. */
 };
 /* Implemented by tests/sim/kvsim_mutant.c. */
 bool mutant_is_on(enum mutant mutant);

@@ -122,7 +122,9 @@ static void topology_adopted(void *context)
     enum status status = replica_resize(&node->replica);
     if (status != STATUS_OK) {
         node_fail(node, status);
+        return;
     }
+    coordinator_adopted(node->coordinator);
 }
 
 static void frame_fill(void *context, struct frame *frame)

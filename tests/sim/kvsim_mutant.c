@@ -15,6 +15,9 @@ static const struct sim_mutant mutants[] = {
     {"ack-early", MUTANT_ACK_EARLY, NULL},
     {"skip-read-repair", MUTANT_SKIP_READ_REPAIR, NULL},
     {"skip-wal-sync", MUTANT_NONE, WAL_NAME_END},
+    {"old-set-only-reads", MUTANT_OLD_SET_ONLY_READS, NULL},
+    {"old-set-only-writes", MUTANT_OLD_SET_ONLY_WRITES, NULL},
+    {"no-write-back", MUTANT_NO_WRITE_BACK, NULL},
 };
 
 static const struct sim_mutant *chosen;
@@ -39,5 +42,6 @@ void mutant_options(struct world_options *options)
 
 const char *mutant_names(void)
 {
-    return "ack-early, skip-read-repair, skip-wal-sync";
+    return "ack-early, skip-read-repair, skip-wal-sync, old-set-only-reads, old-set-only-writes, "
+           "no-write-back";
 }

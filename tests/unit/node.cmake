@@ -1,4 +1,5 @@
-ringkv_unit_tests(STEMS config frame message command identity
+# coordinator: what it speaks to (peers, replica, timekeeper) is scripted in the test.
+ringkv_unit_tests(STEMS config frame message command identity coordinator
   LIBRARIES ringkv_node ringkv_base_uv ringkv_base)
 # Whole nodes in a simulated world.
 ringkv_unit_tests(STEMS session peers healer

@@ -1,0 +1,1018 @@
+/*
+ * tests/unit/test_coordinator.c -- what an operation asks of the replicas of its range, and when it
+ * answers, while the range is stable, moves, and changes under it.
+ *
+ * The replicas are scripted: this file stands in for peers.c, replica.c and timekeeper.c. A request
+ * to a replica waits until the test has it served. Node SELF coordinates; it is a replica itself
+ * only where a set names it.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include <criterion/criterion.h>
+
+#include "base/token.h"
+#include "node/coordinator.h"
+#include "node/peers.h"
+#include "node/replica.h"
+#include "node/timekeeper.h"
+
+#define MS UINT64_C(1000000)
+#define SELF 9u
+#define NODE_COUNT 10u /* Ids below. */
+#define RANGE_COUNT 4u
+#define TIMER_COUNT_MAX 16
+#define TIMEOUT_MS 1000u
+
+/* One scripted replica. */
+struct scripted {
+    bool down;
+    enum status says;             /* STATUS_OK: does what is asked. */
+    struct version held;          /* time 0: nothing. */
+    struct peer_request *request; /* Waits to be served. */
+    struct replica_operation *local;
+    uint8_t payload[4096]; /* Of what waits. */
+    size_t payload_size;
+    uint32_t asked_count; /* In all. */
+};
+
+static struct {
+    struct env env;
+    struct config config;
+    struct topology topology;
+    struct topology_range ranges[RANGE_COUNT];
+    struct node_counters counters;
+    struct timekeeper timekeeper;
+    struct histogram read_latency_us;
+    struct histogram write_latency_us;
+    struct coordinator *coordinator;
+    struct scripted nodes[NODE_COUNT];
+    uint64_t now_ns;
+    struct env_timer *timers[TIMER_COUNT_MAX];
+    uint64_t timer_ns[TIMER_COUNT_MAX];
+    uint64_t issued;
+    bool ended;
+    enum status status; /* Of the operation that ended. */
+    struct version version;
+} lab;
+
+/* ------------------------------------------------------------------ env */
+
+static uint64_t lab_monotonic_ns(struct env *env)
+{
+    (void)env;
+    return lab.now_ns;
+}
+
+static int64_t lab_realtime_ms(struct env *env)
+{
+    (void)env;
+    return 1;
+}
+
+static void lab_timer_stop(struct env *env, struct env_timer *timer)
+{
+    (void)env;
+    for (uint32_t index = 0; index < TIMER_COUNT_MAX; index++) {
+        if (lab.timers[index] == timer) {
+            lab.timers[index] = NULL;
+        }
+    }
+}
+
+static void lab_timer_start(struct env *env, struct env_timer *timer, uint64_t delay_ns)
+{
+    lab_timer_stop(env, timer);
+    for (uint32_t index = 0; index < TIMER_COUNT_MAX; index++) {
+        if (lab.timers[index] == NULL) {
+            lab.timers[index] = timer;
+            lab.timer_ns[index] = lab.now_ns + delay_ns;
+            return;
+        }
+    }
+    cr_assert(false, "too many timers");
+}
+
+static const struct env_ops lab_ops = {
+    .monotonic_ns = lab_monotonic_ns,
+    .realtime_ms = lab_realtime_ms,
+    .timer_start = lab_timer_start,
+    .timer_stop = lab_timer_stop,
+};
+
+static void pass(uint64_t ms)
+{
+    for (uint64_t passed = 0; passed < ms; passed++) {
+        lab.now_ns += MS;
+        for (uint32_t index = 0; index < TIMER_COUNT_MAX; index++) {
+            struct env_timer *timer = lab.timers[index];
+            if (timer != NULL && lab.timer_ns[index] <= lab.now_ns) {
+                lab.timers[index] = NULL;
+                timer->fired(timer);
+            }
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ what stands in */
+
+bool peers_up(const struct peers *peers, uint32_t id)
+{
+    (void)peers;
+    return !lab.nodes[id].down;
+}
+
+static void payload_keep(struct scripted *node, struct slice payload)
+{
+    cr_assert_leq(payload.size, sizeof(node->payload));
+    if (payload.size > 0) {
+        memcpy(node->payload, payload.data, payload.size);
+    }
+    node->payload_size = payload.size;
+}
+
+enum status peers_request(struct peers *peers, struct peer_request *request, struct slice payload)
+{
+    (void)peers;
+    struct scripted *node = &lab.nodes[request->peer_id];
+    cr_assert_null(node->request, "node %u is asked twice", request->peer_id);
+    if (node->down) {
+        return STATUS_UNAVAILABLE;
+    }
+    request->id = 1;
+    node->request = request;
+    node->asked_count++;
+    payload_keep(node, payload);
+    return STATUS_OK;
+}
+
+void peers_cancel(struct peers *peers, struct peer_request *request)
+{
+    (void)peers;
+    if (request->id != 0) {
+        cr_assert_eq(lab.nodes[request->peer_id].request, request);
+        lab.nodes[request->peer_id].request = NULL;
+        request->id = 0;
+    }
+}
+
+enum status replica_check(const struct replica *replica, uint32_t first_range, uint32_t last_range,
+                          const struct topology_stamp *stamp)
+{
+    (void)replica;
+    (void)first_range;
+    (void)last_range;
+    cr_assert_eq(stamp->epoch, lab.topology.stamp.epoch);
+    return STATUS_OK;
+}
+
+static void local_keep(struct replica_operation *operation)
+{
+    cr_assert_null(lab.nodes[SELF].local);
+    lab.nodes[SELF].local = operation;
+    lab.nodes[SELF].asked_count++;
+}
+
+void replica_read(struct replica *replica, struct slice engine_key,
+                  struct replica_operation *operation)
+{
+    (void)replica;
+    (void)engine_key;
+    lab.nodes[SELF].payload_size = 0; /* What tells it from a write. */
+    local_keep(operation);
+}
+
+void replica_write(struct replica *replica, const struct message_write *write,
+                   struct replica_operation *operation)
+{
+    (void)replica;
+    struct buffer payload = {0};
+    message_write_encode(&payload, write);
+    payload_keep(&lab.nodes[SELF], buffer_slice(&payload));
+    buffer_deinit(&payload);
+    local_keep(operation);
+}
+
+void replica_scan(struct replica *replica, const struct message_scan *scan,
+                  struct replica_operation *operation)
+{
+    (void)replica;
+    (void)scan;
+    (void)operation;
+    cr_assert(false, "no test scans the coordinator's own replica");
+}
+
+void replica_hold(struct replica *replica)
+{
+    (void)replica;
+}
+
+void replica_release(struct replica *replica)
+{
+    (void)replica;
+}
+
+void replica_operation_deinit(struct replica_operation *operation)
+{
+    (void)operation;
+}
+
+void replica_operation_reset(struct replica_operation *operation)
+{
+    (void)operation;
+}
+
+enum status timekeeper_issue(struct timekeeper *timekeeper, uint64_t *time)
+{
+    (void)timekeeper;
+    *time = ++lab.issued;
+    return STATUS_OK;
+}
+
+void timekeeper_wait(struct timekeeper *timekeeper, struct timekeeper_wait *wait)
+{
+    (void)timekeeper;
+    (void)wait;
+}
+
+/* ------------------------------------------------------------------ serving */
+
+static void merge(struct scripted *node, struct slice payload, struct version *standing)
+{
+    struct message_write write;
+    cr_assert_eq(message_write_decode(payload, &write), STATUS_OK);
+    if (version_compare(write.cell.version, node->held) >= 0) {
+        node->held = write.cell.version;
+        *standing = (struct version){0};
+    } else {
+        *standing = write.repair ? (struct version){0} : node->held;
+    }
+}
+
+static struct cell held_cell(const struct scripted *node)
+{
+    return (struct cell){.version = node->held, .kind = CELL_VALUE, .value = slice_text("a value")};
+}
+
+static void serve_local(struct scripted *node)
+{
+    struct replica_operation *operation = node->local;
+    enum status status = node->says;
+    node->local = NULL;
+    if (status == STATUS_OK && node->payload_size > 0) {
+        merge(node, slice_make(node->payload, node->payload_size), &operation->standing);
+        status = operation->standing.time > 0 ? STATUS_SUPERSEDED : STATUS_OK;
+    } else if (status == STATUS_OK) {
+        operation->found = node->held.time > 0;
+        operation->cell = held_cell(node);
+    }
+    operation->done(operation, status);
+}
+
+/* One key of the first range for each version: replicas may lack each other's. */
+static void scan_key(struct buffer *engine_key, uint64_t time)
+{
+    for (uint32_t try = 0;; try++) {
+        char key[32];
+        (void)snprintf(key, sizeof(key), "%u of %u", try, (unsigned)time);
+        uint64_t token = token_of(1, slice_text(key));
+        if (ring_range_of(token, RANGE_COUNT) == 0) {
+            token_engine_key(engine_key, 1, token, slice_text(key));
+            return;
+        }
+    }
+}
+
+static enum status reply_make(struct scripted *node, uint8_t type, struct buffer *to)
+{
+    struct slice payload = slice_make(node->payload, node->payload_size);
+    if (type == FRAME_WRITE) {
+        struct version standing;
+        merge(node, payload, &standing);
+        if (standing.time > 0) {
+            message_write_reply_encode(to, standing);
+            return STATUS_SUPERSEDED;
+        }
+        return STATUS_OK;
+    }
+    if (type == FRAME_READ) {
+        struct message_read read;
+        cr_assert_eq(message_read_decode(payload, &read), STATUS_OK);
+        struct message_read_reply reply = {
+            .found = node->held.time > 0, .digest = read.digest, .cell = held_cell(node)};
+        message_read_reply_encode(to, &reply);
+        return STATUS_OK;
+    }
+    struct message_scan scan;
+    cr_assert_eq(message_scan_decode(payload, &scan), STATUS_OK);
+    if (node->held.time > 0) {
+        struct buffer engine_key = {0};
+        scan_key(&engine_key, node->held.time);
+        struct message_scan_entry entry = {.engine_key = buffer_slice(&engine_key),
+                                           .cell = held_cell(node)};
+        message_scan_entry_encode(to, &entry);
+        buffer_deinit(&engine_key);
+    }
+    message_scan_end_encode(to, false, scan.last);
+    return STATUS_OK;
+}
+
+static bool waits(uint32_t id)
+{
+    return lab.nodes[id].request != NULL || lab.nodes[id].local != NULL;
+}
+
+/* Node `id` answers what it was asked. */
+static void serve(uint32_t id)
+{
+    struct scripted *node = &lab.nodes[id];
+    cr_assert(waits(id), "node %u was not asked", id);
+    if (node->local != NULL) {
+        serve_local(node);
+        return;
+    }
+    struct peer_request *request = node->request;
+    struct buffer payload = {0};
+    enum status status = node->says;
+    if (status == STATUS_OK) {
+        status = reply_make(node, request->type, &payload);
+    }
+    struct frame reply = {.type = request->type,
+                          .flags = FRAME_FLAG_REPLY,
+                          .sender = id,
+                          .status = (uint32_t)status,
+                          .payload = buffer_slice(&payload)};
+    node->request = NULL;
+    request->id = 0;
+    request->done(request, STATUS_OK, &reply);
+    buffer_deinit(&payload);
+}
+
+/* Whoever of `mask` is asked answers, until nobody of them waits. */
+static void serve_all(uint32_t mask)
+{
+    for (bool served = true; served;) {
+        served = false;
+        for (uint32_t id = 1; id < NODE_COUNT; id++) {
+            if ((mask & BIT(id)) != 0 && waits(id)) {
+                serve(id);
+                served = true;
+            }
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ the lab */
+
+static struct ring_replicas set_of(uint32_t mask)
+{
+    struct ring_replicas set = {0};
+    for (uint32_t id = 1; id < NODE_COUNT; id++) {
+        if ((mask & BIT(id)) != 0) {
+            set.ids[set.count++] = id;
+        }
+    }
+    return set;
+}
+
+#define SET2(a, b) (BIT(a) | BIT(b))
+#define SET3(a, b, c) (BIT(a) | BIT(b) | BIT(c))
+#define EVERYBODY UINT32_MAX
+
+/* Every range goes on like this, in a new epoch. */
+static void range_set(enum topology_stage stage, uint32_t replicas, uint32_t next)
+{
+    lab.topology.stamp.epoch++;
+    for (uint32_t index = 0; index < RANGE_COUNT; index++) {
+        lab.ranges[index] = (struct topology_range){.replicas = set_of(replicas),
+                                                    .next = set_of(next),
+                                                    .stage = stage,
+                                                    .epoch = lab.topology.stamp.epoch};
+    }
+    if (lab.coordinator != NULL) {
+        coordinator_adopted(lab.coordinator);
+    }
+}
+
+static void lab_open(void)
+{
+    memset(&lab, 0, sizeof(lab));
+    lab.env.ops = &lab_ops;
+    lab.now_ns = MS;
+    config_defaults(&lab.config);
+    lab.config.id = SELF;
+    lab.config.request_timeout_ms = TIMEOUT_MS;
+    lab.topology = (struct topology){.cluster_id = 1,
+                                     .stamp = {.generation = {.number = 1}},
+                                     .range_count = RANGE_COUNT,
+                                     .ranges = lab.ranges};
+    hlc_init(&lab.timekeeper.hlc, &lab.env, UINT64_C(1) << 40);
+    range_set(TOPOLOGY_STABLE, SET3(1, 2, 3), 0);
+    struct coordinator_options options = {.config = &lab.config,
+                                          .timekeeper = &lab.timekeeper,
+                                          .topology = &lab.topology,
+                                          .counters = &lab.counters,
+                                          .read_latency_us = &lab.read_latency_us,
+                                          .write_latency_us = &lab.write_latency_us};
+    cr_assert_eq(coordinator_open(&lab.env, &options, &lab.coordinator), STATUS_OK);
+}
+
+static void lab_close(void)
+{
+    coordinator_stop(lab.coordinator);
+    for (uint32_t id = 1; id < NODE_COUNT; id++) {
+        cr_expect_null(lab.nodes[id].request, "node %u is still asked", id);
+    }
+    if (lab.nodes[SELF].local != NULL) {
+        serve(SELF);
+    }
+    cr_expect(coordinator_stopped(lab.coordinator));
+    coordinator_close(lab.coordinator);
+}
+
+static void write_done(struct coordinator_write *write, enum status status)
+{
+    cr_assert_not(lab.ended);
+    lab.ended = true;
+    lab.status = status;
+    lab.version = write->version;
+}
+
+static struct coordinator_write the_write;
+
+static void write_begin(enum level level)
+{
+    the_write = (struct coordinator_write){.keyspace = 1,
+                                           .key = slice_text("key"),
+                                           .cell = {.kind = CELL_VALUE, .value = slice_text("v")},
+                                           .level = level,
+                                           .done = write_done};
+    lab.ended = false;
+    coordinator_write(lab.coordinator, &the_write);
+}
+
+static void read_done(struct coordinator_read *read, enum status status)
+{
+    cr_assert_not(lab.ended);
+    lab.ended = true;
+    lab.status = status;
+    lab.version = read->cell.version;
+}
+
+static struct coordinator_read the_read;
+
+static void read_begin(enum level level)
+{
+    the_read = (struct coordinator_read){
+        .keyspace = 1, .key = slice_text("key"), .level = level, .done = read_done};
+    lab.ended = false;
+    coordinator_read(lab.coordinator, &the_read);
+}
+
+static uint32_t scan_key_count;
+static uint64_t scan_next;
+
+static void scan_done(struct coordinator_scan *scan, enum status status)
+{
+    cr_assert_not(lab.ended);
+    lab.ended = true;
+    lab.status = status;
+    scan_key_count = scan->entry_count;
+    scan_next = scan->next;
+}
+
+static struct coordinator_scan the_scan;
+
+static void scan_begin(uint64_t cursor)
+{
+    the_scan = (struct coordinator_scan){
+        .keyspace = 1, .cursor = cursor, .count = 100, .level = LEVEL_QUORUM, .done = scan_done};
+    lab.ended = false;
+    coordinator_scan(lab.coordinator, &the_scan);
+}
+
+static void expect_ended(enum status status)
+{
+    cr_assert(lab.ended, "still under way, expected \"%s\"", status_name(status));
+    cr_assert_eq(lab.status, status, "\"%s\" instead of \"%s\"", status_name(lab.status),
+                 status_name(status));
+}
+
+static void expect_open(void)
+{
+    cr_assert_not(lab.ended, "ended with \"%s\"", status_name(lab.status));
+}
+
+static uint32_t bits(uint32_t mask)
+{
+    return (uint32_t)__builtin_popcount(mask);
+}
+
+static const enum topology_stage moving[] = {TOPOLOGY_WRITE_BOTH_READ_OLD,
+                                             TOPOLOGY_WRITE_BOTH_READ_NEW};
+
+/* Old and new sets that share all, most, some or none. */
+static const struct {
+    uint32_t replicas;
+    uint32_t next;
+} shapes[] = {
+    {SET3(1, 2, 3), SET3(1, 2, 4)}, /* One replaced. */
+    {SET3(1, 2, 3), SET3(1, 4, 5)}, /* Two replaced. */
+    {SET3(1, 2, 3), SET3(4, 5, 6)}, /* All. */
+    {BIT(1), SET3(1, 2, 3)},        /* A greater factor, */
+    {SET3(1, 2, 3), SET3(1, 2, 3) | SET2(4, 5)},
+    {SET3(1, 2, 3) | SET2(4, 5), SET3(3, 4, 6)}, /* a smaller one. */
+    {SET3(1, 2, SELF), SET3(1, 2, 3)},           /* The coordinator leaves, */
+    {SET3(1, 2, 3), SET3(1, 2, SELF)},           /* or enters. */
+};
+
+static uint32_t needed_of(enum level level, uint32_t set)
+{
+    return level == LEVEL_ONE ? 1 : level == LEVEL_ALL ? bits(set) : bits(set) / 2 + 1;
+}
+
+static bool enough(enum level level, uint32_t set, uint32_t mask)
+{
+    return bits(set & mask) >= needed_of(level, set);
+}
+
+/* ------------------------------------------------------------------ stable */
+
+Test(coordinator, a_stable_range_asks_its_replicas_and_no_others)
+{
+    lab_open();
+    write_begin(LEVEL_QUORUM);
+    for (uint32_t id = 1; id < NODE_COUNT; id++) {
+        cr_assert_eq(waits(id), id <= 3, "node %u", id);
+    }
+    serve(2);
+    expect_open();
+    serve(3);
+    expect_ended(STATUS_OK);
+    cr_assert_eq(the_write.outcome.acks, 2);
+    cr_assert_eq(the_write.outcome.needed, 2);
+    cr_assert_eq(the_write.outcome.alive, 3);
+    lab_close();
+}
+
+/* ------------------------------------------------------------------ writes over two sets */
+
+Test(coordinator, a_write_is_acknowledged_by_the_level_s_number_of_each_set)
+{
+    static const enum level levels[] = {LEVEL_ONE, LEVEL_QUORUM, LEVEL_ALL};
+    for (size_t shape = 0; shape < ARRAY_COUNT(shapes); shape++) {
+        uint32_t replicas = shapes[shape].replicas;
+        uint32_t next = shapes[shape].next;
+        for (uint32_t sweep = 0; sweep < BIT(NODE_COUNT) * 6; sweep++) {
+            enum level level = levels[sweep % 3];
+            enum topology_stage stage = moving[sweep / 3 % 2];
+            uint32_t ackers = sweep / 6;
+            if ((ackers & ~(replicas | next)) != 0) {
+                continue;
+            }
+            lab_open();
+            range_set(stage, replicas, next);
+            write_begin(level);
+            for (uint32_t id = 1; id < NODE_COUNT && !lab.ended; id++) {
+                if ((ackers & BIT(id)) != 0) {
+                    serve(id);
+                }
+            }
+            bool acknowledged = enough(level, replicas, ackers) && enough(level, next, ackers);
+            cr_assert_eq(lab.ended, acknowledged, "shape %zu level %d stage %d ackers %x", shape,
+                         (int)level, (int)stage, ackers);
+            if (lab.ended) {
+                cr_assert_eq(lab.status, STATUS_OK);
+            }
+            lab_close();
+        }
+    }
+}
+
+Test(coordinator, a_write_that_too_few_of_the_new_set_could_take_is_refused_before_it_is_sent)
+{
+    for (size_t stage = 0; stage < ARRAY_COUNT(moving); stage++) {
+        lab_open();
+        range_set(moving[stage], SET3(1, 2, 3), SET3(1, 4, 5));
+        lab.nodes[4].down = true;
+        lab.nodes[5].down = true;
+        write_begin(LEVEL_QUORUM);
+        expect_ended(STATUS_UNAVAILABLE);
+        for (uint32_t id = 1; id < NODE_COUNT; id++) {
+            cr_assert_eq(lab.nodes[id].asked_count, 0);
+        }
+        cr_assert_eq(the_write.outcome.alive, 1);
+        cr_assert_eq(the_write.outcome.needed, 2);
+        lab_close();
+    }
+}
+
+Test(coordinator, refusals_are_definite_only_if_no_replica_of_either_set_took_it)
+{
+    static const enum status entering[] = {STATUS_READ_ONLY, STATUS_OK};
+    static const enum status said[] = {STATUS_READ_ONLY, STATUS_INDETERMINATE};
+    for (size_t index = 0; index < ARRAY_COUNT(entering); index++) {
+        lab_open();
+        range_set(TOPOLOGY_WRITE_BOTH_READ_OLD, SET2(1, 2), SET3(1, 2, 3));
+        lab.nodes[1].says = STATUS_READ_ONLY;
+        lab.nodes[2].says = STATUS_READ_ONLY;
+        lab.nodes[3].says = entering[index];
+        write_begin(LEVEL_ONE);
+        serve(3);
+        serve(2);
+        expect_open();
+        serve(1);
+        expect_ended(said[index]);
+        lab_close();
+    }
+}
+
+Test(coordinator, one_superseded_answer_of_either_set_decides)
+{
+    for (uint32_t holder = 3; holder <= 4; holder++) {
+        lab_open();
+        range_set(TOPOLOGY_WRITE_BOTH_READ_NEW, SET3(1, 2, 3), SET3(1, 2, 4));
+        lab.nodes[holder].held = (struct version){.time = 1000, .node = 7};
+        write_begin(LEVEL_QUORUM);
+        serve(holder);
+        serve(1);
+        serve(2);
+        expect_ended(STATUS_SUPERSEDED);
+        cr_assert_eq(lab.version.time, 1000);
+        lab_close();
+    }
+}
+
+/* ------------------------------------------------------------------ reads over two sets */
+
+static uint32_t holders_of(struct version version)
+{
+    uint32_t mask = 0;
+    for (uint32_t id = 1; id < NODE_COUNT; id++) {
+        mask |= version_compare(lab.nodes[id].held, version) >= 0 ? BIT(id) : 0;
+    }
+    return mask;
+}
+
+Test(coordinator, what_a_read_answers_is_held_by_enough_of_both_sets)
+{
+    for (size_t shape = 0; shape < ARRAY_COUNT(shapes); shape++) {
+        uint32_t replicas = shapes[shape].replicas;
+        uint32_t next = shapes[shape].next;
+        for (uint32_t sweep = 0; sweep < BIT(NODE_COUNT) * 4; sweep++) {
+            enum level level = sweep % 2 == 0 ? LEVEL_QUORUM : LEVEL_ALL;
+            enum topology_stage stage = moving[sweep / 2 % 2];
+            uint32_t holders = sweep / 4;
+            if ((holders & ~(replicas | next)) != 0) {
+                continue;
+            }
+            lab_open();
+            range_set(stage, replicas, next);
+            for (uint32_t id = 1; id < NODE_COUNT; id++) {
+                lab.nodes[id].held.time = (holders & BIT(id)) != 0 ? 5 : 0;
+            }
+            read_begin(level);
+            serve_all(EVERYBODY);
+            cr_assert(lab.ended);
+            bool committed =
+                enough(LEVEL_QUORUM, replicas, holders) && enough(LEVEL_QUORUM, next, holders);
+            cr_assert(lab.status == STATUS_OK || (lab.status == STATUS_NOT_FOUND && !committed));
+            if (lab.status == STATUS_OK) {
+                uint32_t now = holders_of((struct version){.time = 5});
+                cr_assert_eq(lab.version.time, 5);
+                cr_assert(enough(level, replicas, now) && enough(level, next, now),
+                          "shape %zu level %d stage %d holders %x, then %x", shape, (int)level,
+                          (int)stage, holders, now);
+            }
+            lab_close();
+        }
+    }
+}
+
+Test(coordinator, a_value_that_only_the_old_set_holds_is_written_back_before_it_is_answered)
+{
+    for (size_t stage = 0; stage < ARRAY_COUNT(moving); stage++) {
+        lab_open();
+        range_set(moving[stage], SET3(1, 2, 3), SET3(4, 5, 6));
+        for (uint32_t id = 1; id <= 3; id++) {
+            lab.nodes[id].held = (struct version){.time = 5};
+        }
+        read_begin(LEVEL_QUORUM);
+        serve(1);
+        serve(2);
+        expect_open(); /* Enough of the old set have told, none of the new. */
+        serve(4);
+        serve(5);
+        expect_open();
+        cr_assert_eq(lab.counters.read_repairs, 2);
+        serve(4);
+        expect_open(); /* One copy is no quorum of the new set. */
+        serve(5);
+        expect_ended(STATUS_OK);
+        cr_assert_eq(lab.version.time, 5);
+        lab_close();
+    }
+}
+
+Test(coordinator, an_absent_key_is_absent_when_both_sets_have_said_so)
+{
+    for (size_t stage = 0; stage < ARRAY_COUNT(moving); stage++) {
+        lab_open();
+        range_set(moving[stage], SET3(1, 2, 3), SET3(4, 5, 6));
+        read_begin(LEVEL_QUORUM);
+        serve(4);
+        serve(5);
+        serve(1);
+        expect_open();
+        serve(2);
+        expect_ended(STATUS_NOT_FOUND);
+        lab_close();
+    }
+}
+
+Test(coordinator, a_read_asks_those_that_count_in_both_sets_first)
+{
+    lab_open();
+    range_set(TOPOLOGY_WRITE_BOTH_READ_OLD, SET3(1, 2, 3), SET3(2, 3, 4));
+    read_begin(LEVEL_QUORUM);
+    for (uint32_t id = 1; id < NODE_COUNT; id++) {
+        cr_assert_eq(waits(id), id == 2 || id == 3, "node %u", id);
+    }
+    lab_close();
+}
+
+Test(coordinator, a_read_at_one_asks_the_set_that_has_all)
+{
+    static const uint32_t asked[] = {1, 4};
+    for (size_t stage = 0; stage < ARRAY_COUNT(moving); stage++) {
+        lab_open();
+        range_set(moving[stage], SET3(1, 2, 3), SET3(4, 5, 6));
+        read_begin(LEVEL_ONE);
+        for (uint32_t id = 1; id < NODE_COUNT; id++) {
+            cr_assert_eq(waits(id), id == asked[stage], "stage %zu node %u", stage, id);
+        }
+        serve(asked[stage]);
+        expect_ended(STATUS_NOT_FOUND);
+        lab_close();
+    }
+}
+
+/* ------------------------------------------------------------------ the range changes meanwhile */
+
+Test(coordinator, a_write_goes_on_through_a_whole_move_with_one_version)
+{
+    lab_open();
+    write_begin(LEVEL_QUORUM);
+    serve(1);
+    range_set(TOPOLOGY_WRITE_BOTH_READ_OLD, SET3(1, 2, 3), SET3(1, 2, 4));
+    serve(3);
+    serve(4);
+    expect_open();
+    range_set(TOPOLOGY_WRITE_BOTH_READ_NEW, SET3(1, 2, 3), SET3(1, 2, 4));
+    serve(3);
+    serve(1);
+    expect_open(); /* Two of the old set, one of the new. */
+    range_set(TOPOLOGY_STABLE, SET3(1, 2, 4), 0);
+    cr_assert_not(waits(3), "a replica that left is asked");
+    serve(2);
+    expect_open();
+    serve(4);
+    expect_ended(STATUS_OK);
+    cr_assert_eq(lab.issued, 1, "a second version was issued");
+    for (uint32_t id = 1; id <= 4; id++) {
+        cr_assert_eq(lab.nodes[id].held.time, lab.version.time, "node %u", id);
+    }
+    lab_close();
+}
+
+Test(coordinator, a_read_goes_on_through_a_whole_move)
+{
+    lab_open();
+    for (uint32_t id = 1; id <= 3; id++) {
+        lab.nodes[id].held = (struct version){.time = 5};
+    }
+    read_begin(LEVEL_QUORUM);
+    serve(1);
+    range_set(TOPOLOGY_WRITE_BOTH_READ_OLD, SET3(1, 2, 3), SET3(1, 4, 5));
+    serve(1);
+    serve(2);
+    expect_open();
+    range_set(TOPOLOGY_WRITE_BOTH_READ_NEW, SET3(1, 2, 3), SET3(1, 4, 5));
+    serve(1);
+    serve(4);
+    expect_open();
+    range_set(TOPOLOGY_STABLE, SET3(1, 4, 5), 0);
+    serve_all(EVERYBODY);
+    expect_ended(STATUS_OK);
+    cr_assert_eq(lab.version.time, 5);
+    cr_assert(enough(LEVEL_QUORUM, SET3(1, 4, 5), holders_of(lab.version)));
+    lab_close();
+}
+
+/* It may have left and come back empty: models/README.md, "excises the stretch first". */
+Test(coordinator, an_answer_counts_only_in_the_configuration_that_it_was_asked_in)
+{
+    lab_open();
+    range_set(TOPOLOGY_WRITE_BOTH_READ_OLD, SET3(1, 2, 3), SET3(1, 2, 4));
+    write_begin(LEVEL_QUORUM);
+    serve(4);
+    serve(1);
+    expect_open();
+    range_set(TOPOLOGY_STABLE, SET3(1, 2, 3), 0);
+    range_set(TOPOLOGY_WRITE_BOTH_READ_OLD, SET3(1, 2, 3), SET3(1, 2, 4));
+    lab.nodes[4].held = (struct version){0};
+    serve(3);
+    serve(1);
+    expect_open();
+    serve(4);
+    expect_ended(STATUS_OK);
+    cr_assert_gt(lab.nodes[4].held.time, 0);
+    lab_close();
+}
+
+Test(coordinator, a_change_of_other_ranges_asks_nobody_again)
+{
+    lab_open();
+    write_begin(LEVEL_QUORUM);
+    serve(1);
+    uint32_t range = ring_range_of(token_of(1, the_write.key), RANGE_COUNT);
+    lab.topology.stamp.epoch++;
+    for (uint32_t index = 0; index < RANGE_COUNT; index++) {
+        if (index != range) {
+            lab.ranges[index].replicas = set_of(SET3(4, 5, 6));
+            lab.ranges[index].epoch = lab.topology.stamp.epoch;
+        }
+    }
+    coordinator_adopted(lab.coordinator);
+    cr_assert_eq(lab.nodes[1].asked_count, 1);
+    serve(2);
+    expect_ended(STATUS_OK);
+    lab_close();
+}
+
+Test(coordinator, nothing_is_definite_once_a_replica_of_an_earlier_set_may_have_applied)
+{
+    static const bool answers[] = {false, true}; /* Asked is enough. */
+    for (size_t index = 0; index < ARRAY_COUNT(answers); index++) {
+        lab_open();
+        range_set(TOPOLOGY_WRITE_BOTH_READ_OLD, BIT(1), BIT(2));
+        lab.nodes[2].says = STATUS_STALE;
+        write_begin(LEVEL_ONE);
+        serve(2);
+        if (answers[index]) {
+            serve(1);
+        }
+        lab.nodes[2].says = STATUS_NO_SPACE;
+        range_set(TOPOLOGY_STABLE, BIT(2), 0);
+        serve(2);
+        expect_ended(STATUS_INDETERMINATE);
+        lab_close();
+    }
+}
+
+Test(coordinator, a_refusal_stays_definite_over_a_change_that_nobody_had_applied_before)
+{
+    lab_open();
+    lab.nodes[1].says = STATUS_STALE;
+    lab.nodes[2].says = STATUS_NO_SPACE;
+    range_set(TOPOLOGY_STABLE, BIT(1), 0);
+    write_begin(LEVEL_ONE);
+    serve(1);
+    range_set(TOPOLOGY_STABLE, BIT(2), 0);
+    serve(2);
+    expect_ended(STATUS_NO_SPACE);
+    lab_close();
+}
+
+Test(coordinator, stale_answers_wait_for_the_newer_topology)
+{
+    lab_open();
+    for (uint32_t id = 1; id <= 3; id++) {
+        lab.nodes[id].says = STATUS_STALE;
+    }
+    write_begin(LEVEL_QUORUM);
+    for (uint32_t ms = 0; ms < 200; ms++) {
+        serve_all(EVERYBODY);
+        pass(1);
+    }
+    expect_open();
+    cr_assert_leq(lab.nodes[1].asked_count, 14, "%u times", lab.nodes[1].asked_count);
+    for (uint32_t id = 1; id <= 4; id++) {
+        lab.nodes[id].says = STATUS_OK;
+    }
+    range_set(TOPOLOGY_WRITE_BOTH_READ_OLD, SET3(1, 2, 3), SET3(1, 2, 4));
+    serve_all(EVERYBODY);
+    expect_ended(STATUS_OK);
+    cr_assert_eq(lab.issued, 1);
+    lab_close();
+}
+
+Test(coordinator, a_node_that_was_behind_is_asked_again_soon)
+{
+    lab_open();
+    lab.nodes[1].says = STATUS_BEHIND;
+    read_begin(LEVEL_ALL);
+    serve_all(EVERYBODY);
+    lab.nodes[1].says = STATUS_OK;
+    pass(3);
+    serve(1);
+    expect_ended(STATUS_NOT_FOUND);
+    lab_close();
+}
+
+/* An entering replica is behind until it has emptied the stretch. */
+Test(coordinator, a_write_that_needs_an_entering_replica_waits_for_it)
+{
+    lab_open();
+    range_set(TOPOLOGY_WRITE_BOTH_READ_OLD, SET3(1, 2, 3), SET3(1, 4, 5));
+    lab.nodes[4].says = STATUS_BEHIND;
+    lab.nodes[5].says = STATUS_BEHIND;
+    write_begin(LEVEL_QUORUM);
+    for (uint32_t ms = 0; ms < 100; ms++) {
+        serve_all(EVERYBODY);
+        pass(1);
+    }
+    expect_open();
+    lab.nodes[5].says = STATUS_OK;
+    pass(30);
+    serve(5);
+    expect_ended(STATUS_OK);
+    lab_close();
+}
+
+Test(coordinator, a_write_that_only_one_set_took_times_out_as_open)
+{
+    lab_open();
+    range_set(TOPOLOGY_WRITE_BOTH_READ_NEW, SET3(1, 2, 3), SET3(4, 5, 6));
+    write_begin(LEVEL_QUORUM);
+    serve(4);
+    serve(5);
+    serve(6);
+    pass(TIMEOUT_MS + 1);
+    expect_ended(STATUS_TIMEOUT);
+    cr_assert_eq(the_write.outcome.acks, 0);
+    cr_assert_eq(the_write.outcome.needed, 2);
+    lab_close();
+}
+
+/* ------------------------------------------------------------------ scans */
+
+Test(coordinator, a_page_speaks_for_both_sets)
+{
+    for (size_t stage = 0; stage < ARRAY_COUNT(moving); stage++) {
+        lab_open();
+        range_set(moving[stage], SET3(1, 2, 3), SET3(4, 5, 6));
+        lab.nodes[1].held = (struct version){.time = 5};
+        lab.nodes[2].held = (struct version){.time = 5};
+        lab.nodes[4].held = (struct version){.time = 6};
+        scan_begin(0);
+        serve(1);
+        serve(2);
+        expect_open();
+        serve(4);
+        expect_open();
+        serve(5);
+        expect_ended(STATUS_OK);
+        cr_assert_eq(scan_key_count, 2);
+        cr_assert_eq(scan_next, 0);
+        lab_close();
+    }
+}
+
+Test(coordinator, a_page_ends_where_ranges_move_otherwise)
+{
+    lab_open();
+    range_set(TOPOLOGY_WRITE_BOTH_READ_OLD, SET3(1, 2, 3), SET3(1, 2, 4));
+    lab.ranges[2].next = set_of(SET3(1, 2, 5));
+    lab.ranges[3].stage = TOPOLOGY_WRITE_BOTH_READ_NEW;
+    scan_begin(0);
+    serve_all(EVERYBODY);
+    expect_ended(STATUS_OK);
+    cr_assert_eq(scan_next, ring_range_first(2, RANGE_COUNT));
+    scan_begin(scan_next);
+    serve_all(EVERYBODY);
+    expect_ended(STATUS_OK);
+    cr_assert_eq(scan_next, ring_range_first(3, RANGE_COUNT));
+    lab_close();
+}
+
+Test(coordinator, a_page_whose_ranges_change_begins_anew)
+{
+    lab_open();
+    lab.nodes[1].held = (struct version){.time = 5};
+    scan_begin(0);
+    serve(1);
+    lab.nodes[1].held = (struct version){0}; /* It left: what it said must not be merged. */
+    range_set(TOPOLOGY_STABLE, SET3(4, 5, 6), 0);
+    lab.topology.stamp.epoch++;
+    lab.ranges[1].replicas = set_of(SET3(1, 2, 3));
+    lab.ranges[1].epoch = lab.topology.stamp.epoch;
+    coordinator_adopted(lab.coordinator);
+    lab.nodes[4].held = (struct version){.time = 6};
+    lab.nodes[5].held = (struct version){.time = 6};
+    serve_all(EVERYBODY);
+    expect_ended(STATUS_OK);
+    cr_assert_eq(scan_key_count, 1);
+    cr_assert_eq(scan_next, ring_range_first(1, RANGE_COUNT));
+    lab_close();
+}
