@@ -24,10 +24,11 @@ enum frame_type {
     FRAME_HELLO = 1,    /* First on every connection, both ways. */
     FRAME_PING = 2,     /* Heartbeat and its answer. */
     FRAME_RAFT = 3,     /* One way: no answer. */
-    FRAME_TOPOLOGY = 4, /* "What is your topology?" */
+    FRAME_TOPOLOGY = 4, /* "This is the topology I have: what do I lack?" */
     FRAME_READ = 5,
     FRAME_WRITE = 6,
     FRAME_SCAN = 7,
+    FRAME_PROPOSE = 11, /* A topology command, to whoever leads the Raft group. */
 };
 
 #define FRAME_FLAG_REPLY 1u

@@ -4,7 +4,7 @@
  * Invariants:
  *  (1) `machine` is exactly the state of the Raft log as applied here; `current` is the greatest
  *      topology seen, and never goes back.
- *  (2) At most one fetch, one proposal and one record write are under way.
+ *  (2) At most one question to a peer, one bootstrap and one record write are under way.
  */
 #include "node/membership.h"
 
@@ -15,10 +15,10 @@
 #include "base/codec.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "node/catchup.h"
 
 #define RAFT_DIR "raft"
 #define TICK_MS 500 /* Of looking whether bootstrap or a first topology is due. */
-#define FETCH_DEADLINE_MS 2000
 #define STANDBY_COUNT_MAX 2
 
 struct disk_record {
@@ -43,8 +43,7 @@ struct membership {
     struct disk_record *disks;
     uint32_t disk_count;
     struct env_timer tick;
-    struct peer_request fetch;
-    uint64_t fetch_started_ms;
+    struct catchup catchup;
     struct group_proposal proposal;
     bool proposing;
     struct records_write record;
@@ -52,6 +51,7 @@ struct membership {
     uint64_t recorded_epoch; /* Of the record being written, or last written. */
     uint64_t durable_epoch;  /* Of the record that a restart finds, at least. */
     bool leader;
+    uint32_t leader_id;
     bool stopping;
     struct group_stop group_stop;
     void (*stopped)(void *context);
@@ -184,14 +184,14 @@ static enum status peers_follow(struct membership *membership)
     return STATUS_OK;
 }
 
-/* Takes `topology` if it is newer than what we go by. */
-static enum status adopt(struct membership *membership, const struct topology *topology)
+/* Whether `topology` may take the place of the current one. STATUS_EXISTS: it is not newer. */
+static enum status adoptable(const struct membership *membership, const struct topology *topology)
 {
-    struct topology *current = &membership->current;
+    const struct topology *current = &membership->current;
     if (topology->cluster_id == 0 ||
         (current->cluster_id != 0 &&
          topology_stamp_compare(&topology->stamp, &current->stamp) <= 0)) {
-        return STATUS_OK;
+        return STATUS_EXISTS;
     }
     if (current->cluster_id != 0 && current->cluster_id != topology->cluster_id) {
         log_error(membership->env, "topology.other_cluster", "ours=%016llx theirs=%016llx",
@@ -204,14 +204,20 @@ static enum status adopt(struct membership *membership, const struct topology *t
                   current->range_count, topology->range_count);
         return STATUS_REFUSED; /* It is fixed at bootstrap, and replicas count on that. */
     }
-    struct topology copy;
-    topology_init(&copy);
-    enum status status = topology_copy(&copy, topology);
+    return STATUS_OK;
+}
+
+/* Takes what `topology` holds if it is newer than what we go by. */
+static enum status adopt(struct membership *membership, struct topology *topology)
+{
+    struct topology *current = &membership->current;
+    enum status status = adoptable(membership, topology);
     if (status != STATUS_OK) {
-        return status;
+        return status == STATUS_EXISTS ? STATUS_OK : status;
     }
     topology_deinit(current);
-    *current = copy;
+    *current = *topology;
+    topology_init(topology);
     log_info(membership->env, "topology.adopted", "epoch=%llu members=%u ranges=%u",
              (unsigned long long)current->stamp.epoch, current->member_count, current->range_count);
     status = peers_follow(membership);
@@ -220,22 +226,65 @@ static enum status adopt(struct membership *membership, const struct topology *t
     return status;
 }
 
+/* Takes a copy of `machine`, and tells the peers: who applies is the first to know. */
+static enum status adopt_machine(struct membership *membership)
+{
+    if (adoptable(membership, &membership->machine) == STATUS_EXISTS) {
+        return STATUS_OK;
+    }
+    struct topology copy;
+    topology_init(&copy);
+    enum status status = topology_copy(&copy, &membership->machine);
+    if (status == STATUS_OK) {
+        status = adopt(membership, &copy);
+    }
+    if (status == STATUS_OK) {
+        peers_announce(membership->peers);
+    }
+    topology_deinit(&copy);
+    return status;
+}
+
+static enum status topology_learned(void *context, struct topology *topology)
+{
+    return adopt(context, topology);
+}
+
+static void command_passed(void *context, struct slice command, uint64_t epoch)
+{
+    const struct membership *membership = context;
+    struct membership_decision decision = {
+        .command = command, .status = STATUS_OK, .reason = "", .epoch = epoch};
+    membership->events->decided(membership->context, &decision);
+}
+
+static const struct catchup_events catchup_events = {.learned = topology_learned,
+                                                     .passed = command_passed};
+
 /* ------------------------------------------------------------------ the Raft group's events */
 
 static enum status group_applied(void *context, uint64_t index, struct slice command)
 {
     struct membership *membership = context;
+    struct topology *machine = &membership->machine;
+    struct topology_stamp before = machine->stamp;
     const char *reason = "";
-    enum status status = topology_apply(&membership->machine, command, &reason);
+    enum status status = topology_apply(machine, command, &reason);
     if (status == STATUS_NO_MEMORY) {
         return status;
     }
-    if (status != STATUS_OK) {
+    struct membership_decision decision = {.command = command,
+                                           .status = status,
+                                           .reason = status == STATUS_OK ? "" : reason,
+                                           .epoch = machine->stamp.epoch};
+    if (status == STATUS_OK) {
+        catchup_keep(&membership->catchup, &before, &machine->stamp, command);
+        status = adopt_machine(membership);
+    } else {
         log_info(membership->env, "topology.command_refused", "index=%llu status=\"%s\" why=\"%s\"",
                  (unsigned long long)index, status_name(status), reason);
-        return STATUS_OK;
     }
-    status = adopt(membership, &membership->machine);
+    membership->events->decided(membership->context, &decision);
     return status == STATUS_NO_MEMORY ? status : STATUS_OK;
 }
 
@@ -249,10 +298,7 @@ static enum status group_restored(void *context, struct slice snapshot)
 {
     struct membership *membership = context;
     enum status status = topology_decode(&membership->machine, snapshot);
-    if (status == STATUS_OK) {
-        status = adopt(membership, &membership->machine);
-    }
-    return status;
+    return status == STATUS_OK ? adopt_machine(membership) : status;
 }
 
 static void group_send(void *context, uint32_t server_id, struct slice message)
@@ -267,6 +313,7 @@ static void group_changed(void *context, enum group_role role, uint32_t leader_i
 {
     struct membership *membership = context;
     membership->leader = role == GROUP_LEADER;
+    membership->leader_id = leader_id;
     log_info(membership->env, "raft.role", "role=%d leader=%u term=%llu", (int)role, leader_id,
              (unsigned long long)term);
 }
@@ -363,52 +410,20 @@ static void bootstrap_propose(struct membership *membership)
     memory_free(members);
 }
 
-/* ------------------------------------------------------------------ fetching from peers */
-
-static void fetch_done(struct peer_request *request, enum status status, const struct frame *reply)
-{
-    struct membership *membership = container_of(request, struct membership, fetch);
-    if (status != STATUS_OK || reply->status != STATUS_OK) {
-        return;
-    }
-    struct topology topology;
-    topology_init(&topology);
-    status = topology_decode(&topology, reply->payload);
-    if (status == STATUS_OK) {
-        status = adopt(membership, &topology);
-    }
-    if (status != STATUS_OK) {
-        log_warn(membership->env, "topology.fetch_failed", "peer=%u status=\"%s\"",
-                 request->peer_id, status_name(status));
-    }
-    topology_deinit(&topology);
-}
-
-static void fetch_begin(struct membership *membership, uint32_t peer_id)
-{
-    uint64_t now_ms = env_monotonic_ms(membership->env);
-    bool overdue = now_ms - membership->fetch_started_ms > FETCH_DEADLINE_MS;
-    if (membership->stopping || (membership->fetch.id != 0 && !overdue)) {
-        return;
-    }
-    peers_cancel(membership->peers, &membership->fetch);
-    membership->fetch = (struct peer_request){.peer_id = peer_id,
-                                              .type = FRAME_TOPOLOGY,
-                                              .range = FRAME_NO_RANGE,
-                                              .deadline_ms = FETCH_DEADLINE_MS,
-                                              .done = fetch_done};
-    membership->fetch_started_ms = now_ms;
-    /* A peer that cannot be asked now is asked again at its next frame, or another at the tick. */
-    enum status status = peers_request(membership->peers, &membership->fetch, (struct slice){0});
-    (void)status;
-}
+/* ------------------------------------------------------------------ what peers say and ask */
 
 void membership_heard(struct membership *membership, const struct frame *frame)
 {
     if (frame->stamp.epoch > 0 &&
         topology_stamp_compare(&frame->stamp, &membership->current.stamp) > 0) {
-        fetch_begin(membership, frame->sender);
+        catchup_ask(&membership->catchup, frame->sender);
     }
+}
+
+enum status membership_answer(const struct membership *membership, struct slice question,
+                              struct buffer *to)
+{
+    return catchup_answer(&membership->catchup, question, to);
 }
 
 static void tick_fired(struct env_timer *timer)
@@ -598,6 +613,10 @@ enum status membership_open(struct env *env, struct lsm *lsm,
     membership->events = options->events;
     membership->context = options->context;
     membership->bootstrap_digest = digest_of(options->config);
+    membership->catchup = (struct catchup){.env = env,
+                                           .current = &membership->current,
+                                           .events = &catchup_events,
+                                           .context = membership};
     topology_init(&membership->machine);
     topology_init(&membership->current);
     enum status status = record_load(membership);
@@ -619,6 +638,7 @@ enum status membership_start(struct membership *membership, struct peers *peers)
 {
     const struct config *config = membership->config;
     membership->peers = peers;
+    catchup_start(&membership->catchup, peers);
     for (uint32_t index = 0; index < config->bootstrap_count; index++) {
         if (config->bootstrap[index].id != config->id) {
             enum status status = peers_set(peers, config->bootstrap[index].id,
@@ -651,9 +671,7 @@ void membership_stop(struct membership *membership, void (*stopped)(void *contex
     membership->stopping = true;
     membership->stopped = stopped;
     membership->env->ops->timer_stop(membership->env, &membership->tick);
-    if (membership->peers != NULL) {
-        peers_cancel(membership->peers, &membership->fetch);
-    }
+    catchup_stop(&membership->catchup);
     if (membership->group == NULL) {
         stopped(membership->context);
         return;
@@ -670,6 +688,7 @@ void membership_close(struct membership *membership)
     if (membership->group != NULL) {
         group_close(membership->group);
     }
+    catchup_deinit(&membership->catchup);
     topology_deinit(&membership->machine);
     topology_deinit(&membership->current);
     memory_free(membership->disks);
@@ -684,6 +703,20 @@ const struct topology *membership_topology(const struct membership *membership)
 bool membership_recorded(const struct membership *membership)
 {
     return membership->durable_epoch >= membership->current.stamp.epoch;
+}
+
+uint32_t membership_leader(const struct membership *membership)
+{
+    return membership->leader ? membership->config->id : membership->leader_id;
+}
+
+enum status membership_propose(struct membership *membership, struct slice command,
+                               struct group_proposal *proposal)
+{
+    if (membership->group == NULL || membership->stopping) {
+        return STATUS_NOT_LEADER;
+    }
+    return group_propose(membership->group, command, proposal);
 }
 
 bool membership_group_info(const struct membership *membership, struct group_info *info)

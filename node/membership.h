@@ -24,8 +24,19 @@
 
 struct membership;
 
+/* What became of a topology command. */
+struct membership_decision {
+    struct slice command;
+    enum status status; /* Of topology_apply(). */
+    const char *reason; /* "" if it was accepted. */
+    uint64_t epoch;     /* After it. */
+};
+
 struct membership_events {
-    void (*adopted)(void *context);                    /* membership_topology() has changed. */
+    void (*adopted)(void *context); /* membership_topology() has changed. */
+    /* A committed command was applied here, or a peer told of one that was accepted. Nothing may be
+     * proposed from here. */
+    void (*decided)(void *context, const struct membership_decision *decision);
     void (*failed)(void *context, enum status status); /* The Raft log or memory failed. */
 };
 
@@ -50,6 +61,11 @@ void membership_close(struct membership *membership);
 const struct topology *membership_topology(const struct membership *membership);
 /* A restart would find no older topology than that. */
 bool membership_recorded(const struct membership *membership);
+/* The Raft leader as far as it is known here, this node included; 0: unknown, or no part in it. */
+uint32_t membership_leader(const struct membership *membership);
+/* As group_propose(); STATUS_NOT_LEADER also where this node has no part in Raft. */
+MUST_USE enum status membership_propose(struct membership *membership, struct slice command,
+                                        struct group_proposal *proposal);
 bool membership_group_info(const struct membership *membership, struct group_info *info);
 
 /* A peer says hello: STATUS_OK, or STATUS_REFUSED (another cluster, other bootstrap settings, a
@@ -57,8 +73,11 @@ bool membership_group_info(const struct membership *membership, struct group_inf
 MUST_USE enum status membership_greeted(struct membership *membership,
                                         const struct message_hello *hello);
 void membership_hello(const struct membership *membership, struct message_hello *hello);
-/* A frame of a peer: fetches its topology if that is newer. */
+/* A frame of a peer: asks for its topology if that is newer. */
 void membership_heard(struct membership *membership, const struct frame *frame);
+/* Appends the answer to a peer that asks for ours. STATUS_CORRUPT, STATUS_NO_MEMORY. */
+MUST_USE enum status membership_answer(const struct membership *membership, struct slice question,
+                                       struct buffer *to);
 void membership_raft(struct membership *membership, uint32_t from, uint64_t connection,
                      uint64_t sequence, struct slice message);
 

@@ -10,6 +10,8 @@
 #define FLAG_DIGEST 1u
 #define FLAG_FOUND 2u
 #define FLAG_REPAIR 1u
+#define TOPOLOGY_WHOLE 1u
+#define TOPOLOGY_COMMANDS 2u
 #define SCAN_ENTRY 1u
 #define SCAN_END 2u
 #define SCAN_END_TRUNCATED 3u
@@ -95,6 +97,46 @@ enum status message_raft_decode(struct slice payload, uint64_t *sequence, struct
     *sequence = codec_get_u64(&reader);
     *raft = reader.rest;
     return codec_reader_ok(&reader) && raft->size > 0 ? STATUS_OK : STATUS_CORRUPT;
+}
+
+void message_topology_reply_encode(struct buffer *to, const struct message_topology_reply *reply)
+{
+    codec_put_u8(to, reply->whole ? TOPOLOGY_WHOLE : TOPOLOGY_COMMANDS);
+    buffer_append_slice(to, reply->bytes);
+}
+
+enum status message_topology_reply_decode(struct slice payload,
+                                          struct message_topology_reply *reply)
+{
+    struct codec_reader reader = codec_reader_make(payload);
+    uint8_t form = codec_get_u8(&reader);
+    bool known = form == TOPOLOGY_WHOLE || form == TOPOLOGY_COMMANDS;
+    if (!codec_reader_ok(&reader) || !known || reader.rest.size == 0) {
+        return STATUS_CORRUPT;
+    }
+    *reply = (struct message_topology_reply){.whole = form == TOPOLOGY_WHOLE, .bytes = reader.rest};
+    return STATUS_OK;
+}
+
+void message_propose_reply_encode(struct buffer *to, const struct message_propose_reply *reply)
+{
+    ASSERT(reply->reason.size <= MESSAGE_REASON_SIZE_MAX);
+    codec_put_u32(to, reply->leader_id);
+    codec_put_u64(to, reply->epoch);
+    codec_put_bytes(to, reply->reason);
+}
+
+enum status message_propose_reply_decode(struct slice payload, struct message_propose_reply *reply)
+{
+    struct codec_reader reader = codec_reader_make(payload);
+    reply->leader_id = codec_get_u32(&reader);
+    reply->epoch = codec_get_u64(&reader);
+    reply->reason = codec_get_bytes(&reader);
+    bool printable = reply->reason.size <= MESSAGE_REASON_SIZE_MAX;
+    for (size_t index = 0; printable && index < reply->reason.size; index++) {
+        printable = reply->reason.data[index] >= ' ' && reply->reason.data[index] <= '~';
+    }
+    return decoded(&reader, printable);
 }
 
 static bool engine_key_valid(struct slice engine_key)

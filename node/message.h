@@ -17,6 +17,8 @@
 #include "base/status.h"
 #include "ring/ring.h"
 
+#define MESSAGE_REASON_SIZE_MAX 512
+
 /* Who is at the other end. The same layout in the hello and in its answer. */
 struct message_hello {
     uint32_t id;
@@ -45,6 +47,25 @@ MUST_USE enum status message_ping_decode(struct slice payload, struct message_pi
 void message_raft_encode(struct buffer *to, uint64_t sequence, struct slice raft);
 MUST_USE enum status message_raft_decode(struct slice payload, uint64_t *sequence,
                                          struct slice *raft);
+
+/* The request is the asker's stamp, as topology_stamp_put() writes it; all zero for the whole. */
+struct message_topology_reply {
+    bool whole;         /* `bytes` is a snapshot; else commands, each as codec_put_bytes() does. */
+    struct slice bytes; /* Not looked into. */
+};
+void message_topology_reply_encode(struct buffer *to, const struct message_topology_reply *reply);
+MUST_USE enum status message_topology_reply_decode(struct slice payload,
+                                                   struct message_topology_reply *reply);
+
+/* How a proposal went; the status is the frame's. */
+struct message_propose_reply {
+    uint32_t leader_id;  /* With STATUS_NOT_LEADER: who leads, or 0. */
+    uint64_t epoch;      /* Otherwise: of the topology after it. */
+    struct slice reason; /* Why it was refused; printable, may be empty. */
+};
+void message_propose_reply_encode(struct buffer *to, const struct message_propose_reply *reply);
+MUST_USE enum status message_propose_reply_decode(struct slice payload,
+                                                  struct message_propose_reply *reply);
 
 struct message_read {
     bool digest; /* Only version, stamp, kind and expiry are wanted. */

@@ -19,6 +19,7 @@
 #include "node/identity.h"
 #include "node/membership.h"
 #include "node/peers.h"
+#include "node/proposals.h"
 #include "node/replica.h"
 #include "node/server.h"
 #include "node/service.h"
@@ -54,6 +55,7 @@ struct node {
     struct timekeeper timekeeper;
     struct membership *membership;
     struct peers *peers;
+    struct proposals *proposals;
     struct replica replica;
     struct service service;
     struct coordinator *coordinator;
@@ -93,6 +95,7 @@ static void node_fail(struct node *node, enum status why)
     if (node->coordinator != NULL) {
         node->service.stopping = true;
         coordinator_stop(node->coordinator);
+        proposals_stop(node->proposals);
     }
     if (node->server != NULL) {
         server_stop(node->server);
@@ -188,7 +191,14 @@ static const struct peers_events peers_events = {
     .raft = raft_deliver,
 };
 
+static void command_decided(void *context, const struct membership_decision *decision)
+{
+    struct node *node = context;
+    proposals_decided(node->proposals, decision);
+}
+
 static const struct membership_events membership_events = {
+    .decided = command_decided,
     .adopted = topology_adopted,
     .failed = membership_failed,
 };
@@ -258,7 +268,15 @@ static enum status parts_open(struct node *node)
                   status_name(status));
         return status;
     }
+    struct proposals_options proposals_options = {
+        .config = &node->config, .membership = node->membership, .peers = node->peers};
+    status = proposals_open(node->env, &proposals_options, &node->proposals);
+    if (status != STATUS_OK) {
+        return status;
+    }
     node->service = (struct service){.peers = node->peers,
+                                     .membership = node->membership,
+                                     .proposals = node->proposals,
                                      .replica = &node->replica,
                                      .topology = topology,
                                      .config = &node->config};
@@ -361,6 +379,7 @@ static bool stop_advance(struct node *node, bool overdue)
         node->service.stopping = true;
         timekeeper_close(&node->timekeeper);
         coordinator_stop(node->coordinator);
+        proposals_stop(node->proposals);
         return true;
     case STOP_COORDINATOR:
         if (!coordinator_stopped(node->coordinator) || node->service.under_way > 0) {
@@ -453,6 +472,7 @@ void node_abandon(struct node *node)
         healer_stop(&node->healer);
         timekeeper_close(&node->timekeeper);
         coordinator_stop(node->coordinator);
+        proposals_stop(node->proposals);
     }
 }
 
@@ -466,6 +486,7 @@ void node_close(struct node *node)
     replica_deinit(&node->replica);
     peers_close(node->peers);
     membership_close(node->membership);
+    proposals_close(node->proposals);
     if (node->lsm != NULL) {
         lsm_close(node->lsm);
     }
@@ -498,6 +519,11 @@ const struct topology *node_topology(const struct node *node)
 struct coordinator *node_coordinator(struct node *node)
 {
     return node->coordinator;
+}
+
+struct proposals *node_proposals(struct node *node)
+{
+    return node->proposals;
 }
 
 struct server *node_server(const struct node *node)

@@ -84,6 +84,8 @@ const struct config *node_config(const struct node *node);
 struct env *node_env(const struct node *node);
 const struct topology *node_topology(const struct node *node); /* cluster_id 0 before bootstrap. */
 struct coordinator *node_coordinator(struct node *node);
+struct proposals;
+struct proposals *node_proposals(struct node *node); /* NULL while OPENING. */
 const struct node_counters *node_counters(const struct node *node);
 const struct histogram *node_read_latency_us(const struct node *node);
 const struct histogram *node_write_latency_us(const struct node *node);

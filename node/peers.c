@@ -43,6 +43,7 @@ struct peer {
     struct message_ping ping;
     struct peer_request greeting;
     struct peer_request heartbeat;
+    struct peer_request announcement;
     struct list_node pending; /* Of peer_request. */
 };
 
@@ -422,6 +423,46 @@ static void heartbeat_done(struct peer_request *request, enum status status,
     }
 }
 
+static void ping_send(struct peer *peer, struct peer_request *request)
+{
+    struct peers *peers = peer->peers;
+    struct message_ping ping = {0};
+    peers->events->ping(peers->context, &ping);
+    struct buffer payload = {0};
+    message_ping_encode(&payload, &ping);
+    if (buffer_status(&payload) == STATUS_OK) {
+        enum status status = peer_send_request(peer, request, buffer_slice(&payload));
+        (void)status; /* Not sent: its id stays 0, and it is tried with the next one. */
+    }
+    buffer_deinit(&payload);
+}
+
+static void announcement_done(struct peer_request *request, enum status status,
+                              const struct frame *reply)
+{
+    (void)request; /* What counts was in the frames' headers. */
+    (void)status;
+    (void)reply;
+}
+
+void peers_announce(struct peers *peers)
+{
+    struct frame own = {0};
+    peers->events->fill(peers->context, &own);
+    for (uint32_t index = 0; index < peers->count; index++) {
+        struct peer *peer = peers->all[index];
+        if (peer->state != OUTGOING_READY || peer->congested || peer->epoch >= own.stamp.epoch) {
+            continue;
+        }
+        peers_cancel(peers, &peer->announcement); /* It told of an older one. */
+        peer->announcement = (struct peer_request){.peer_id = peer->id,
+                                                   .type = FRAME_PING,
+                                                   .range = FRAME_NO_RANGE,
+                                                   .done = announcement_done};
+        ping_send(peer, &peer->announcement);
+    }
+}
+
 static void peer_beat(struct peer *peer)
 {
     struct peers *peers = peer->peers;
@@ -440,17 +481,10 @@ static void peer_beat(struct peer *peer)
     if (peer->state != OUTGOING_READY || peer->ping_pending) {
         return;
     }
-    struct message_ping ping = {0};
-    peers->events->ping(peers->context, &ping);
-    struct buffer payload = {0};
-    message_ping_encode(&payload, &ping);
     peer->heartbeat = (struct peer_request){
         .peer_id = peer->id, .type = FRAME_PING, .range = FRAME_NO_RANGE, .done = heartbeat_done};
-    if (buffer_status(&payload) == STATUS_OK) {
-        peer->ping_pending =
-            peer_send_request(peer, &peer->heartbeat, buffer_slice(&payload)) == STATUS_OK;
-    }
-    buffer_deinit(&payload);
+    ping_send(peer, &peer->heartbeat);
+    peer->ping_pending = peer->heartbeat.id != 0;
 }
 
 static void links_reap(struct peers *peers)

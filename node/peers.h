@@ -84,6 +84,8 @@ MUST_USE enum status peers_set(struct peers *peers, uint32_t id, const char *add
 MUST_USE enum status peers_request(struct peers *peers, struct peer_request *request,
                                    struct slice payload);
 void peers_cancel(struct peers *peers, struct peer_request *request); /* Harmless if done. */
+/* A heartbeat at once, so that they learn of our topology, to those that go by an older one. */
+void peers_announce(struct peers *peers);
 /* Best effort. */
 void peers_send_raft(struct peers *peers, uint32_t id, struct slice message);
 

@@ -3,6 +3,8 @@
 
 #include "base/memory.h"
 #include "base/token.h"
+#include "node/membership.h"
+#include "node/proposals.h"
 
 struct service_call {
     struct replica_operation operation;
@@ -171,8 +173,7 @@ static enum status serve_topology(struct service *service, struct peer_link *lin
                                   const struct frame *request)
 {
     struct buffer payload = {0};
-    topology_encode(&payload, service->topology);
-    enum status status = buffer_status(&payload);
+    enum status status = membership_answer(service->membership, request->payload, &payload);
     if (status == STATUS_OK) {
         peers_reply(service->peers, link, request, STATUS_OK, buffer_slice(&payload));
     }
@@ -191,6 +192,9 @@ void service_request(struct service *service, struct peer_link *link, const stru
         status = serve_scan(service, link, request);
     } else if (request->type == FRAME_TOPOLOGY) {
         status = serve_topology(service, link, request);
+    } else if (request->type == FRAME_PROPOSE) {
+        proposals_serve(service->proposals, link, request);
+        status = STATUS_OK;
     }
     if (status != STATUS_OK) {
         reply_empty(service, link, request, status);

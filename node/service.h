@@ -9,8 +9,13 @@
 #include "node/peers.h"
 #include "node/replica.h"
 
+struct membership;
+struct proposals;
+
 struct service {
     struct peers *peers;
+    struct membership *membership;
+    struct proposals *proposals;
     struct replica *replica;
     const struct topology *topology;
     const struct config *config;

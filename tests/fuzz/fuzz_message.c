@@ -70,6 +70,26 @@ static void raft_check(struct slice bytes)
     }
 }
 
+static void topology_reply_check(struct slice bytes)
+{
+    struct message_topology_reply reply;
+    if (message_topology_reply_decode(bytes, &reply) == STATUS_OK) {
+        struct buffer again = {0};
+        message_topology_reply_encode(&again, &reply);
+        same_check(&again, bytes);
+    }
+}
+
+static void propose_reply_check(struct slice bytes)
+{
+    struct message_propose_reply reply;
+    if (message_propose_reply_decode(bytes, &reply) == STATUS_OK) {
+        struct buffer again = {0};
+        message_propose_reply_encode(&again, &reply);
+        same_check(&again, bytes);
+    }
+}
+
 static void read_check(struct slice bytes)
 {
     struct message_read read;
@@ -155,8 +175,9 @@ static void page_check(struct slice bytes)
 }
 
 static void (*const checks[])(struct slice bytes) = {
-    hello_check, ping_check,        raft_check, read_check, read_reply_check,
-    write_check, write_reply_check, scan_check, page_check,
+    hello_check,      ping_check,           raft_check,          read_check,
+    read_reply_check, write_check,          write_reply_check,   scan_check,
+    page_check,       topology_reply_check, propose_reply_check,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,6 +1,6 @@
-# coordinator: what it speaks to (peers, replica, timekeeper) is scripted in the test.
-ringkv_unit_tests(STEMS config frame message command identity coordinator
+# coordinator, catchup: what they speak to (peers, replica, timekeeper) is scripted in the test.
+ringkv_unit_tests(STEMS config frame message command identity coordinator chronicle catchup
   LIBRARIES ringkv_node ringkv_base_uv ringkv_base)
 # Whole nodes in a simulated world.
-ringkv_unit_tests(STEMS session peers healer
+ringkv_unit_tests(STEMS session peers healer proposals
   LIBRARIES ringkv_sim ringkv_node ringkv_lsm ringkv_ring ringkv_raft ringkv_base)

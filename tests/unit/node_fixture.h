@@ -16,6 +16,7 @@
 #include "node/node.h"
 #include "tests/sim/env_sim.h"
 
+#define FIXTURE_UNUSED_OK __attribute__((unused)) /* Not every test needs every helper. */
 #define FIXTURE_NODE_COUNT_MAX 3
 #define FIXTURE_REPLY_SIZE_MAX (4u << 20)
 #define FIXTURE_MS UINT64_C(1000000)
@@ -166,7 +167,7 @@ static void fixture_connect_call(void *context)
         STATUS_OK);
 }
 
-static void fixture_connect(uint32_t node_id)
+FIXTURE_UNUSED_OK static void fixture_connect(uint32_t node_id)
 {
     char address[ADDRESS_TEXT_SIZE_MAX];
     (void)snprintf(address, sizeof(address), "%s:7400",
@@ -185,7 +186,7 @@ static void fixture_send_call(void *context)
     cr_assert(status == STATUS_OK || status == STATUS_OVERLOADED);
 }
 
-static void fixture_send(struct slice bytes)
+FIXTURE_UNUSED_OK static void fixture_send(struct slice bytes)
 {
     world_node_call(fixture.client, fixture_send_call, &bytes);
 }
@@ -196,13 +197,13 @@ static void fixture_hang_up_call(void *context)
     world_node_env(fixture.client)->ops->net_close(fixture.connection);
 }
 
-static void fixture_hang_up(void)
+FIXTURE_UNUSED_OK static void fixture_hang_up(void)
 {
     world_node_call(fixture.client, fixture_hang_up_call, NULL);
 }
 
 /* Waits until the answers since the last call are exactly `expected`. */
-static void fixture_expect(const char *expected)
+FIXTURE_UNUSED_OK static void fixture_expect(const char *expected)
 {
     size_t size = strlen(expected);
     for (uint32_t ms = 0; fixture.reply_size < size && ms < FIXTURE_ANSWER_MS; ms += 10) {
@@ -215,7 +216,7 @@ static void fixture_expect(const char *expected)
 }
 
 /* Waits for one line (an error or status), and that it begins so. */
-static void fixture_expect_line(const char *start)
+FIXTURE_UNUSED_OK static void fixture_expect_line(const char *start)
 {
     for (uint32_t ms = 0; ms < FIXTURE_ANSWER_MS; ms += 10) {
         if (fixture.reply_size > 0 && fixture.replies[fixture.reply_size - 1] == '\n') {

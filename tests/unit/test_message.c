@@ -74,6 +74,62 @@ static enum status read_decode(struct slice bytes)
     return message_read_decode(bytes, &read);
 }
 
+static enum status propose_reply_decode(struct slice bytes)
+{
+    struct message_propose_reply reply;
+    return message_propose_reply_decode(bytes, &reply);
+}
+
+Test(message, propose_reply_round_trip)
+{
+    struct message_propose_reply in = {
+        .leader_id = 3, .epoch = 77, .reason = slice_text("a member has this id already")};
+    struct message_propose_reply out;
+    struct buffer bytes = {0};
+    message_propose_reply_encode(&bytes, &in);
+    cr_assert_eq(message_propose_reply_decode(buffer_slice(&bytes), &out), STATUS_OK);
+    cr_expect_eq(out.leader_id, 3);
+    cr_expect_eq(out.epoch, 77);
+    cr_expect(slice_equal(out.reason, in.reason));
+    EXPECT_WHOLE_ONLY(bytes, propose_reply_decode);
+    buffer_deinit(&bytes);
+}
+
+Test(message, reasons_are_printable_and_bounded)
+{
+    static uint8_t text[MESSAGE_REASON_SIZE_MAX + 1];
+    memset(text, 'x', sizeof(text));
+    for (size_t size = MESSAGE_REASON_SIZE_MAX; size <= sizeof(text); size++) {
+        struct buffer bytes = {0};
+        codec_put_u32(&bytes, 0);
+        codec_put_u64(&bytes, 0);
+        codec_put_bytes(&bytes, slice_make(text, size));
+        cr_expect_eq(propose_reply_decode(buffer_slice(&bytes)) == STATUS_OK,
+                     size <= MESSAGE_REASON_SIZE_MAX);
+        bytes.data[bytes.size - 1] = '\n';
+        cr_expect_neq(propose_reply_decode(buffer_slice(&bytes)), STATUS_OK);
+        buffer_deinit(&bytes);
+    }
+}
+
+Test(message, topology_replies_are_a_snapshot_or_commands)
+{
+    for (unsigned form = 0; form < 256; form++) {
+        const uint8_t bytes[] = {(uint8_t)form, 'x'};
+        struct message_topology_reply reply;
+        enum status status = message_topology_reply_decode(slice_make(bytes, 2), &reply);
+        cr_expect_eq(status == STATUS_OK, form == 1 || form == 2, "form %u", form);
+        cr_expect_neq(message_topology_reply_decode(slice_make(bytes, 1), &reply), STATUS_OK);
+        if (status == STATUS_OK) {
+            struct buffer again = {0};
+            message_topology_reply_encode(&again, &reply);
+            cr_expect(slice_equal(buffer_slice(&again), slice_make(bytes, 2)));
+            cr_expect_eq(reply.whole, form == 1);
+            buffer_deinit(&again);
+        }
+    }
+}
+
 Test(message, read_round_trip)
 {
     struct buffer key = {0};
