@@ -90,6 +90,11 @@ static const struct setting settings[] = {
      AT(bootstrap),
      0,
      0},
+    {{"cluster", "join", "join", "HOST:PEERPORT",
+      "A member of the cluster that this node is to join; instead of a bootstrap list."},
+     TYPE_TEXT,
+     AT(join),
+     CAPACITY(join)},
     {{"cluster", "replicas", "replicas", "N", "Copies of every key; fixed at bootstrap."},
      TYPE_U32,
      AT(replicas),
@@ -682,10 +687,18 @@ static const char *contradiction(const struct config *config)
     if (config->zone[0] == '\0') {
         return "[node] zone is empty";
     }
-    if (config->bootstrap_count == 0) {
-        return "--bootstrap is missing: name the nodes of the cluster, this one among them";
+    if (config->bootstrap_count == 0 && config->join[0] == '\0') {
+        return "--bootstrap is missing: name the nodes of the cluster, this one among them; or "
+               "--join one that exists";
     }
-    if (!in_bootstrap(config)) {
+    if (config->bootstrap_count > 0 && config->join[0] != '\0') {
+        return "--bootstrap and --join exclude each other: a node begins a cluster or joins one";
+    }
+    struct address contact;
+    if (config->join[0] != '\0' && address_parse(config->join, &contact) != STATUS_OK) {
+        return "--join must be HOST:PEERPORT";
+    }
+    if (config->bootstrap_count > 0 && !in_bootstrap(config)) {
         return "--bootstrap does not name this node's own id";
     }
     if (strcmp(config->client, config->peer) == 0 || strcmp(config->client, config->admin) == 0 ||

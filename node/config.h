@@ -44,8 +44,9 @@ struct config {
     /* [cluster] */
     struct config_bootstrap bootstrap[CONFIG_BOOTSTRAP_COUNT_MAX]; /* Sorted by id. */
     uint32_t bootstrap_count;
-    uint32_t replicas; /* 3, or the count of members if that is less. */
-    uint32_t ranges;   /* 1024 */
+    char join[ADDRESS_TEXT_SIZE_MAX]; /* A member's peer address; "" for a node of the bootstrap. */
+    uint32_t replicas;                /* 3, or the count of members if that is less. */
+    uint32_t ranges;                  /* 1024 */
     /* [client] */
     uint32_t connections_max;  /* 10000 */
     uint32_t key_size_max;     /* 64 KiB */

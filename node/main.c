@@ -83,7 +83,8 @@ static void help_print(void)
     config_defaults(&defaults);
     (void)printf(
         "kvnode -- one node of a Ringkv cluster\n\n"
-        "usage: kvnode --id N --data-dir DIR --bootstrap ID=HOST:PEERPORT,... [flags]\n\n"
+        "usage: kvnode --id N --data-dir DIR --bootstrap ID=HOST:PEERPORT,... [flags]\n"
+        "       kvnode --id N --data-dir DIR --join HOST:PEERPORT [flags]\n\n"
         "Every setting is a flag, a variable KV_SECTION_KEY and a key of the file; a flag\n"
         "beats the variable, the variable the file, the file the default [in brackets].\n"
         "kvnode --print-config shows them all with their values; sizes take k, m and g.\n");

@@ -338,7 +338,11 @@ static void bootstrap_done(struct group_proposal *proposal, enum status status, 
 static void member_from_hello(struct topology_member *member, const struct message_hello *hello)
 {
     *member = (struct topology_member){
-        .id = hello->id, .weight = hello->weight, .state = TOPOLOGY_ACTIVE};
+        .id = hello->id,
+        .weight = hello->weight,
+        .state = TOPOLOGY_ACTIVE,
+        .disk_id = hello->disk_id,
+    };
     memcpy(member->zone, hello->zone, sizeof(member->zone));
     memcpy(member->peer_address, hello->peer_address, sizeof(member->peer_address));
     memcpy(member->client_address, hello->client_address, sizeof(member->client_address));
@@ -453,6 +457,14 @@ static void address_of(const struct config *config, const char *bound,
     address_format(&address, text);
 }
 
+/* Whether this node asks to become a member. */
+static bool joins(const struct membership *membership)
+{
+    const struct config *config = membership->config;
+    return config->join[0] != '\0' &&
+           topology_member_find(&membership->current, config->id) == NULL;
+}
+
 void membership_hello(const struct membership *membership, struct message_hello *hello)
 {
     const struct config *config = membership->config;
@@ -460,11 +472,20 @@ void membership_hello(const struct membership *membership, struct message_hello 
                                     .disk_id = membership->identity->disk_id,
                                     .cluster_id = membership->current.cluster_id,
                                     .bootstrap_digest = membership->bootstrap_digest,
+                                    .features = joins(membership) ? MESSAGE_FEATURE_JOIN : 0,
                                     .weight = config->weight};
     (void)snprintf(hello->zone, sizeof(hello->zone), "%s", config->zone);
     address_of(config, config->peer, hello->peer_address);
     address_of(config, config->client, hello->client_address);
     address_of(config, config->admin, hello->admin_address);
+}
+
+void membership_member(const struct membership *membership, struct topology_member *member)
+{
+    struct message_hello hello;
+    membership_hello(membership, &hello);
+    member_from_hello(member, &hello);
+    member->state = TOPOLOGY_JOINING;
 }
 
 static void disk_record_done(struct records_write *write, enum status status)
@@ -487,6 +508,10 @@ static struct disk_record *disk_of(const struct membership *membership, uint32_t
 /* A node that was wiped, or another under its id, must not pass for the replica it was. */
 static bool disk_matches(struct membership *membership, const struct message_hello *hello)
 {
+    const struct topology_member *member = topology_member_find(&membership->current, hello->id);
+    if (member != NULL && member->disk_id != 0) {
+        return member->disk_id == hello->disk_id;
+    }
     struct disk_record *disk = disk_of(membership, hello->id);
     if (disk == NULL) {
         return true; /* No member of the list: nothing is remembered of it. */
@@ -505,32 +530,46 @@ static bool disk_matches(struct membership *membership, const struct message_hel
 }
 
 static enum status refused(const struct membership *membership, const struct message_hello *hello,
-                           const char *why)
+                           enum status status, const char *why)
 {
     log_warn(membership->env, "peer.hello_refused", "peer=%u why=\"%s\"", hello->id, why);
-    return STATUS_REFUSED;
+    return status;
+}
+
+/* One of the bootstrap list or a member; or one of us two asks to join the other's cluster. */
+static bool acquainted(const struct membership *membership, const struct message_hello *hello)
+{
+    const struct topology *current = &membership->current;
+    bool they_join = current->cluster_id != 0 && (hello->features & MESSAGE_FEATURE_JOIN) != 0;
+    bool we_join = hello->cluster_id != 0 && joins(membership);
+    return disk_of(membership, hello->id) != NULL ||
+           topology_member_find(current, hello->id) != NULL || they_join || we_join;
 }
 
 enum status membership_greeted(struct membership *membership, const struct message_hello *hello)
 {
     const struct topology *current = &membership->current;
     if (hello->id == membership->config->id) {
-        return refused(membership, hello, "it has our own node id");
+        bool ourselves = hello->disk_id == membership->identity->disk_id;
+        return refused(membership, hello, ourselves ? STATUS_REFUSED : STATUS_EXISTS,
+                       "it has our own node id");
     }
     if (current->cluster_id != 0 && hello->cluster_id != 0 &&
         current->cluster_id != hello->cluster_id) {
-        return refused(membership, hello, "it belongs to another cluster");
+        return refused(membership, hello, STATUS_REFUSED, "it belongs to another cluster");
     }
     bool bootstrapping = current->cluster_id == 0 && hello->cluster_id == 0;
     if (bootstrapping && hello->bootstrap_digest != membership->bootstrap_digest) {
-        return refused(membership, hello, "its bootstrap list, replicas or ranges differ");
+        return refused(membership, hello, STATUS_REFUSED,
+                       "its bootstrap list, replicas or ranges differ");
     }
-    if (disk_of(membership, hello->id) == NULL &&
-        topology_member_find(current, hello->id) == NULL) {
-        return refused(membership, hello, "it is no member and not in the bootstrap list");
+    if (!acquainted(membership, hello)) {
+        return refused(membership, hello, STATUS_REFUSED,
+                       "it is no member and not in the bootstrap list");
     }
     if (!disk_matches(membership, hello)) {
-        return refused(membership, hello, "its data folder is not the one it had: replace it");
+        return refused(membership, hello, STATUS_EXISTS,
+                       "its data folder is not the one it had: replace it");
     }
     return STATUS_OK;
 }

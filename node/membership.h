@@ -68,11 +68,14 @@ MUST_USE enum status membership_propose(struct membership *membership, struct sl
                                         struct group_proposal *proposal);
 bool membership_group_info(const struct membership *membership, struct group_info *info);
 
-/* A peer says hello: STATUS_OK, or STATUS_REFUSED (another cluster, other bootstrap settings, a
- * member that came back with another disk, an unknown id); logged. */
+/* A peer says hello: STATUS_OK; STATUS_REFUSED (another cluster, other bootstrap settings, an
+ * unknown id that does not ask to join); STATUS_EXISTS (a member's id, with another disk); logged.
+ */
 MUST_USE enum status membership_greeted(struct membership *membership,
                                         const struct message_hello *hello);
 void membership_hello(const struct membership *membership, struct message_hello *hello);
+/* This node as it would enter the topology. */
+void membership_member(const struct membership *membership, struct topology_member *member);
 /* A frame of a peer: asks for its topology if that is newer. */
 void membership_heard(struct membership *membership, const struct frame *frame);
 /* Appends the answer to a peer that asks for ours. STATUS_CORRUPT, STATUS_NO_MEMORY. */

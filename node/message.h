@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "ring/ring.h"
 
+#define MESSAGE_FEATURE_JOIN 1u /* Not a member yet, and asks to become one. */
 #define MESSAGE_REASON_SIZE_MAX 512
 
 /* Who is at the other end. The same layout in the hello and in its answer. */
@@ -26,7 +27,7 @@ struct message_hello {
     uint64_t cluster_id;       /* 0 before bootstrap. */
     uint64_t bootstrap_digest; /* Of the bootstrap list, replicas and ranges; 0 without one. */
     uint64_t connection;       /* The sender's number of this connection; grows for ever. */
-    uint32_t features;         /* Bits for rolling upgrades; none yet. */
+    uint32_t features;         /* MESSAGE_FEATURE_ bits; unknown ones are ignored. */
     uint32_t weight;
     char zone[RING_ZONE_SIZE_MAX];
     char peer_address[ADDRESS_TEXT_SIZE_MAX];

@@ -17,6 +17,7 @@
 #include "node/coordinator.h"
 #include "node/healer.h"
 #include "node/identity.h"
+#include "node/joiner.h"
 #include "node/membership.h"
 #include "node/peers.h"
 #include "node/proposals.h"
@@ -56,6 +57,7 @@ struct node {
     struct membership *membership;
     struct peers *peers;
     struct proposals *proposals;
+    struct joiner joiner;
     struct replica replica;
     struct service service;
     struct coordinator *coordinator;
@@ -95,6 +97,7 @@ static void node_fail(struct node *node, enum status why)
     if (node->coordinator != NULL) {
         node->service.stopping = true;
         coordinator_stop(node->coordinator);
+        joiner_stop(&node->joiner);
         proposals_stop(node->proposals);
     }
     if (node->server != NULL) {
@@ -159,6 +162,12 @@ static enum status hello_judge(void *context, const struct message_hello *hello)
     return membership_greeted(node->membership, hello);
 }
 
+static void hello_refused(void *context, enum status status)
+{
+    struct node *node = context;
+    joiner_refused(&node->joiner, status);
+}
+
 static void ping_fill(void *context, struct message_ping *ping)
 {
     const struct node *node = context;
@@ -185,6 +194,7 @@ static const struct peers_events peers_events = {
     .fill = frame_fill,
     .hello = hello_fill,
     .greeted = hello_judge,
+    .refused = hello_refused,
     .ping = ping_fill,
     .heard = frame_heard,
     .request = request_serve,
@@ -294,7 +304,16 @@ static enum status parts_open(struct node *node)
     if (status == STATUS_OK) {
         status = replica_init(&node->replica);
     }
-    return status == STATUS_OK ? membership_start(node->membership, node->peers) : status;
+    if (status == STATUS_OK) {
+        status = membership_start(node->membership, node->peers);
+    }
+    struct joiner_options joiner_options = {.config = &node->config,
+                                            .membership = node->membership,
+                                            .peers = node->peers,
+                                            .proposals = node->proposals,
+                                            .failed = membership_failed,
+                                            .context = node};
+    return status == STATUS_OK ? joiner_start(&node->joiner, node->env, &joiner_options) : status;
 }
 
 /*
@@ -379,6 +398,7 @@ static bool stop_advance(struct node *node, bool overdue)
         node->service.stopping = true;
         timekeeper_close(&node->timekeeper);
         coordinator_stop(node->coordinator);
+        joiner_stop(&node->joiner);
         proposals_stop(node->proposals);
         return true;
     case STOP_COORDINATOR:
@@ -472,6 +492,7 @@ void node_abandon(struct node *node)
         healer_stop(&node->healer);
         timekeeper_close(&node->timekeeper);
         coordinator_stop(node->coordinator);
+        joiner_stop(&node->joiner);
         proposals_stop(node->proposals);
     }
 }

@@ -21,6 +21,7 @@
 #define GREETING_MS 5000          /* A stranger who has not said hello by then is closed. */
 #define SLOT_COUNT_MAX (1u << 20) /* Requests under way, over all peers. */
 #define SLOT_BITS 20
+#define CONTACT_ID 0 /* Of the peer that stands for an address; no node has it. */
 
 enum outgoing_state { OUTGOING_IDLE, OUTGOING_CONNECTING, OUTGOING_GREETING, OUTGOING_READY };
 
@@ -74,6 +75,7 @@ struct peers {
     struct env_timer heartbeat;
     struct peer **all; /* Sorted by id. */
     uint32_t count;
+    struct peer *contact; /* NULL: none. Its id is CONTACT_ID; it is never READY. */
     struct list_node links;
     struct slot *slots;
     uint32_t slot_count;
@@ -302,6 +304,13 @@ static void peer_connect(struct peer *peer)
     peer->silent_rounds = 0;
 }
 
+/* Under the address that it gives itself it is reached as others reach it. */
+static enum status contact_found(struct peers *peers, const struct message_hello *hello)
+{
+    log_info(peers->env, "peer.contact", "peer=%u address=%s", hello->id, hello->peer_address);
+    return peers_set(peers, hello->id, hello->peer_address);
+}
+
 static void greeting_done(struct peer_request *request, enum status status,
                           const struct frame *reply)
 {
@@ -315,7 +324,7 @@ static void greeting_done(struct peer_request *request, enum status status,
     if (answer == STATUS_OK) {
         answer = message_hello_decode(reply->payload, &hello);
     }
-    if (answer == STATUS_OK && hello.id != peer->id) {
+    if (answer == STATUS_OK && hello.id != peer->id && peer->id != CONTACT_ID) {
         log_warn(peers->env, "peer.other_node", "peer=%u address=%s found=%u", peer->id,
                  peer->address, hello.id);
         answer = STATUS_REFUSED;
@@ -323,10 +332,14 @@ static void greeting_done(struct peer_request *request, enum status status,
     if (answer == STATUS_OK) {
         answer = peers->events->greeted(peers->context, &hello);
     } else {
-        log_warn(peers->env, "peer.refused_us", "peer=%u status=\"%s\"", peer->id,
-                 status_name(answer));
+        log_warn(peers->env, "peer.refused_us", "peer=%u address=%s status=\"%s\"", peer->id,
+                 peer->address, status_name(answer));
+        peers->events->refused(peers->context, answer);
     }
-    if (answer != STATUS_OK) {
+    if (answer == STATUS_OK && peer->id == CONTACT_ID) {
+        answer = contact_found(peers, &hello);
+    }
+    if (answer != STATUS_OK || peer->id == CONTACT_ID) {
         peer->retry_ns = env_monotonic_ns(peers->env) + RECONNECT_REFUSED_MS * UINT64_C(1000000);
         peer_close(peer);
         return;
@@ -364,7 +377,8 @@ static void outgoing_received(struct env_connection *connection, struct slice da
     struct peers *peers = peer->peers;
     struct frame frame;
     enum status status = frame_decode(data, &frame);
-    if (status != STATUS_OK || (frame.flags & FRAME_FLAG_REPLY) == 0 || frame.sender != peer->id) {
+    bool stranger = status == STATUS_OK && frame.sender != peer->id && peer->id != CONTACT_ID;
+    if (status != STATUS_OK || (frame.flags & FRAME_FLAG_REPLY) == 0 || stranger) {
         peers->counters->frames_bad++;
         log_warn(peers->env, "peer.bad_frame", "peer=%u status=\"%s\"", peer->id,
                  status_name(status));
@@ -508,6 +522,9 @@ static void heartbeat_fired(struct env_timer *timer)
     struct peers *peers = container_of(timer, struct peers, heartbeat);
     for (uint32_t index = 0; index < peers->count; index++) {
         peer_beat(peers->all[index]);
+    }
+    if (peers->contact != NULL) {
+        peer_beat(peers->contact);
     }
     links_reap(peers);
     env_timer_start_ms(peers->env, timer, peers->config->heartbeat_ms);
@@ -691,6 +708,7 @@ enum status peers_open(struct env *env, const struct peers_options *options, str
 enum status peers_set(struct peers *peers, uint32_t id, const char *address)
 {
     ASSERT(id != peers->config->id);
+    ASSERT(id != CONTACT_ID);
     ASSERT(strlen(address) < ADDRESS_TEXT_SIZE_MAX);
     struct peer *known = peer_find(peers, id);
     if (known != NULL) {
@@ -721,6 +739,30 @@ enum status peers_set(struct peers *peers, uint32_t id, const char *address)
     return STATUS_OK;
 }
 
+enum status peers_contact(struct peers *peers, const char *address)
+{
+    ASSERT(peers->contact == NULL);
+    ASSERT(strlen(address) < ADDRESS_TEXT_SIZE_MAX);
+    struct peer *contact = memory_allocate_zeroed(1, sizeof(*contact));
+    if (contact == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    contact->peers = peers;
+    contact->id = CONTACT_ID;
+    memcpy(contact->address, address, strlen(address) + 1);
+    list_init(&contact->pending);
+    peers->contact = contact;
+    return STATUS_OK;
+}
+
+void peers_contact_end(struct peers *peers)
+{
+    if (peers->contact != NULL) {
+        peers->contact->retry_ns = UINT64_MAX;
+        peer_close(peers->contact);
+    }
+}
+
 void peers_stop(struct peers *peers)
 {
     if (peers->stopping) {
@@ -732,6 +774,9 @@ void peers_stop(struct peers *peers)
     peers->listener = NULL;
     for (uint32_t index = 0; index < peers->count; index++) {
         peer_close(peers->all[index]);
+    }
+    if (peers->contact != NULL) {
+        peer_close(peers->contact);
     }
     list_for_each (node, next, &peers->links) {
         struct peer_link *link = container_of(node, struct peer_link, node);
@@ -748,7 +793,8 @@ bool peers_stopped(const struct peers *peers)
             return false;
         }
     }
-    return peers->stopping && list_empty(&peers->links);
+    bool contact_idle = peers->contact == NULL || peers->contact->state == OUTGOING_IDLE;
+    return peers->stopping && contact_idle && list_empty(&peers->links);
 }
 
 void peers_close(struct peers *peers)
@@ -759,6 +805,7 @@ void peers_close(struct peers *peers)
     for (uint32_t index = 0; index < peers->count; index++) {
         memory_free(peers->all[index]);
     }
+    memory_free(peers->contact);
     list_for_each (node, next, &peers->links) {
         memory_free(container_of(node, struct peer_link, node));
     }

@@ -51,6 +51,7 @@ struct peers_events {
     void (*hello)(void *context, struct message_hello *hello);
     /* Whether the other side may talk to us; a refusal is logged here and told to it. */
     enum status (*greeted)(void *context, const struct message_hello *hello);
+    void (*refused)(void *context, enum status status);     /* What a peer said to our hello. */
     void (*ping)(void *context, struct message_ping *ping); /* What heartbeats say. */
     /* Every valid frame of a greeted peer, before anything else is done with it. */
     void (*heard)(void *context, const struct frame *frame);
@@ -78,6 +79,11 @@ void peers_close(struct peers *peers);
 
 /* Names a peer, or gives it another address. Not for this node's own id. */
 MUST_USE enum status peers_set(struct peers *peers, uint32_t id, const char *address);
+
+/* An address whose node's id is not known: it is asked for its hello now and then, and who it says
+ * it is is named as a peer. At most one in a life. STATUS_NO_MEMORY. */
+MUST_USE enum status peers_contact(struct peers *peers, const char *address);
+void peers_contact_end(struct peers *peers); /* Harmless without one. */
 
 /* STATUS_OK: sent, `done` follows. STATUS_UNAVAILABLE: no ready connection; STATUS_OVERLOADED:
  * its queue is full; STATUS_NO_MEMORY: nothing was sent, `done` is not called. */

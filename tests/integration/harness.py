@@ -87,11 +87,15 @@ class Node:
         self.admin_port = base_port + 2
         self.data_dir = os.path.join(cluster.directory, f"node-{number}")
         self.log_path = os.path.join(cluster.directory, f"node-{number}.log")
+        self.contact = None  # A node that this one joins; else it is of the bootstrap.
         self.process = None
         self.paused = False
         self.prefix = []  # Put before the command line: a network namespace, a tracer.
 
     def command(self, *more):
+        cluster = ["--bootstrap", self.cluster.bootstrap, "--replicas", str(self.cluster.replicas)]
+        if self.contact is not None:
+            cluster = ["--join", f"{self.contact.host}:{self.contact.peer_port}"]
         return [
             *self.prefix,
             os.path.join(self.cluster.programs, "kvnode"),
@@ -100,9 +104,7 @@ class Node:
             "--client", f"{self.host}:{self.client_port}",
             "--peer", f"{self.host}:{self.peer_port}",
             "--admin", f"{self.host}:{self.admin_port}",
-            "--bootstrap", self.cluster.bootstrap,
-            "--replicas", str(self.cluster.replicas),
-            *self.cluster.flags, *more,
+            *cluster, *self.cluster.flags, *more,
         ]
 
     def start(self, *more):
@@ -186,7 +188,15 @@ class Cluster:
 
     @property
     def bootstrap(self):
-        return ",".join(f"{node.number}={node.host}:{node.peer_port}" for node in self.nodes)
+        return ",".join(f"{node.number}={node.host}:{node.peer_port}" for node in self.nodes
+                        if node.contact is None)
+
+    def joiner(self, contact=None):
+        """Another node, which joins through `contact`, the first one if not given; not started."""
+        node = Node(self, len(self.nodes) + 1, free_ports(1))
+        node.contact = contact if contact is not None else self.nodes[0]
+        self.nodes.append(node)
+        return node
 
     def __getitem__(self, number):
         return self.nodes[number - 1]

@@ -2,7 +2,8 @@
  * tests/unit/node_fixture.h -- whole nodes and one client in a simulated world, for tests of node/.
  *
  * Everything is static: Criterion gives each test a process of its own. Node n (from 1) is host
- * n - 1 of the world, the client is the last host.
+ * n - 1 of the world, the client is the last host. Nodes that are to join come after those of the
+ * bootstrap, and are started by the test.
  */
 #ifndef TESTS_UNIT_NODE_FIXTURE_H
 #define TESTS_UNIT_NODE_FIXTURE_H
@@ -17,7 +18,7 @@
 #include "tests/sim/env_sim.h"
 
 #define FIXTURE_UNUSED_OK __attribute__((unused)) /* Not every test needs every helper. */
-#define FIXTURE_NODE_COUNT_MAX 3
+#define FIXTURE_NODE_COUNT_MAX 5
 #define FIXTURE_REPLY_SIZE_MAX (4u << 20)
 #define FIXTURE_MS UINT64_C(1000000)
 #define FIXTURE_SERVING_MS 20000
@@ -25,6 +26,7 @@
 
 struct fixture_node {
     struct world_node *host;
+    uint32_t id; /* Under which a joiner is started; 0: its number. */
     struct node *node;
     enum node_state state;
 };
@@ -33,7 +35,9 @@ static struct {
     struct world *world;
     struct config config; /* What all nodes share; tests change it before fixture_start(). */
     struct fixture_node nodes[FIXTURE_NODE_COUNT_MAX];
-    uint32_t node_count;
+    uint32_t node_count;   /* Of the bootstrap. */
+    uint32_t joiner_count; /* Set before fixture_start(). */
+    uint32_t contact;      /* Whom joiners ask; 0: node 1. */
     struct world_node *client;
     struct env_connection *connection;
     bool closed;
@@ -57,8 +61,15 @@ static void fixture_boot(void *context)
     (void)snprintf(config.client, sizeof(config.client), "%s:7400", world_node_host(node->host));
     (void)snprintf(config.peer, sizeof(config.peer), "%s:7401", world_node_host(node->host));
     (void)snprintf(config.admin, sizeof(config.admin), "off");
-    config.bootstrap_count = fixture.node_count;
-    for (uint32_t index = 0; index < fixture.node_count; index++) {
+    bool joins = config.id > fixture.node_count;
+    if (joins) {
+        config.id = node->id == 0 ? config.id : node->id;
+        uint32_t contact = fixture.contact == 0 ? 1 : fixture.contact;
+        (void)snprintf(config.join, sizeof(config.join), "%s:7401",
+                       world_node_host(fixture.nodes[contact - 1].host));
+    }
+    config.bootstrap_count = joins ? 0 : fixture.node_count;
+    for (uint32_t index = 0; index < config.bootstrap_count; index++) {
         struct config_bootstrap *entry = &config.bootstrap[index];
         entry->id = index + 1;
         (void)snprintf(entry->peer_address, sizeof(entry->peer_address), "%s:7401",
@@ -113,7 +124,7 @@ static void fixture_start(uint64_t seed, uint32_t node_count)
     heap_sim_install_raft(); /* Else a crash leaves what the library allocated. */
     fixture.world = world_create(seed, &options);
     fixture.node_count = node_count;
-    for (uint32_t index = 0; index < node_count; index++) {
+    for (uint32_t index = 0; index < node_count + fixture.joiner_count; index++) {
         fixture.nodes[index].host = world_node_add(fixture.world);
     }
     fixture.client = world_node_add(fixture.world);
@@ -248,13 +259,13 @@ static void fixture_finish(void *context)
 /* Stops every node that is up; each must come to its end and give back all its memory. */
 static void fixture_stop(void)
 {
-    for (uint32_t index = 0; index < fixture.node_count; index++) {
+    for (uint32_t index = 0; index < fixture.node_count + fixture.joiner_count; index++) {
         if (world_node_alive(fixture.nodes[index].host)) {
             world_node_call(fixture.nodes[index].host, fixture_stop_call, &fixture.nodes[index]);
         }
     }
     fixture_pass(fixture.config.shutdown_ms + 5000);
-    for (uint32_t index = 0; index < fixture.node_count; index++) {
+    for (uint32_t index = 0; index < fixture.node_count + fixture.joiner_count; index++) {
         struct fixture_node *node = &fixture.nodes[index];
         if (world_node_alive(node->host)) {
             cr_expect_eq(node->state, NODE_STOPPED, "node %u", index + 1);

@@ -19,6 +19,7 @@ struct side {
     struct config config;
     struct node_counters counters;
     enum status greeting;   /* What it says to a hello. */
+    enum status refusal;    /* What was last said to its own. */
     bool holds;             /* Requests are held, to be answered later or never. */
     struct peer_link *held; /* The link of the last of them. */
     uint32_t requests;      /* Served. */
@@ -55,6 +56,12 @@ static enum status greeted(void *context, const struct message_hello *from)
     const struct side *side = context;
     cr_assert_neq(from->id, side->config.id);
     return side->greeting;
+}
+
+static void refused(void *context, enum status status)
+{
+    struct side *side = context;
+    side->refusal = status;
 }
 
 static void ping(void *context, struct message_ping *to)
@@ -98,6 +105,7 @@ static void raft(void *context, uint32_t from, uint64_t connection, uint64_t seq
 static const struct peers_events events = {.fill = fill,
                                            .hello = hello,
                                            .greeted = greeted,
+                                           .refused = refused,
                                            .ping = ping,
                                            .heard = heard,
                                            .request = request_serve,
