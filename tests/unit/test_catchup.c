@@ -242,8 +242,10 @@ Test(catchup, a_teacher_that_jumped_tells_the_whole)
     struct side third;
     side_init(&third);
     accept(&third, &cluster.bootstrap);
+    uint32_t same = next_request;
     move_on(&third, 5);
-    move_on(&teacher, 0);
+    next_request = same;
+    move_on(&teacher, 2);
     cr_assert_eq(topology_copy(&teacher.current, &third.current), STATUS_OK);
     ask();
     cr_assert_eq(form, WHOLE);

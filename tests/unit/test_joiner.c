@@ -127,6 +127,7 @@ Test(joiner, a_member_s_id_with_another_folder_is_never_taken_over)
     number(4)->id = 2;
     joiner_boot(4);
     wait_for(4, NODE_FAILED);
+    cr_assert_eq(topology_at(4)->cluster_id, 0, "it was let in");
     fixture_pass(1000);
     cr_assert_eq(number(2)->state, NODE_SERVING);
     fixture_connect(2);

@@ -181,6 +181,38 @@ Test(proposals, what_a_cut_off_leader_took_is_open_until_it_is_seen)
     fixture_stop();
 }
 
+static void leader_cut(uint32_t old, bool cut)
+{
+    for (uint32_t node = 1; node <= 3; node++) {
+        if (node != old) {
+            net_sim_cut(world_net(fixture.world), world_node_index(number(old)->host),
+                        world_node_index(number(node)->host), cut);
+        }
+    }
+}
+
+/* The leader hears it, tells nobody, and dies. A second try would put it into the next one's log.
+ */
+Test(proposals, what_may_be_in_a_log_is_not_proposed_again)
+{
+    struct asked asked = {0};
+    cluster_start(3);
+    uint32_t old = leader();
+    uint32_t left = old == 1 ? 2 : 1;
+    leader_cut(old, true);
+    asked.proposal.timeout_ms = PROPOSE_MS - 1000;
+    submit(&asked, left, 45, 0);
+    fixture_pass(100);
+    world_node_crash(number(old)->host, WORLD_CRASH_POWER);
+    leader_cut(old, false);
+    fixture_pass(6000); /* By then the connection to it was given up. */
+    cr_assert_neq(leader(), 0);
+    wait_for(&asked, STATUS_INDETERMINATE);
+    cr_assert_null(topology_member_find(topology_at(left), 45));
+    asked_deinit(&asked);
+    fixture_stop();
+}
+
 /* Submitted while nobody leads, it waits for who comes to. */
 Test(proposals, a_new_leader_takes_what_waited)
 {
