@@ -28,6 +28,9 @@ enum frame_type {
     FRAME_READ = 5,
     FRAME_WRITE = 6,
     FRAME_SCAN = 7,
+    FRAME_RANGE_STATE = 8,  /* "How far are you with these ranges?" */
+    FRAME_STREAM_CHUNK = 9, /* "Make me a file of this stretch." */
+    FRAME_STREAM_BYTES = 10,
     FRAME_PROPOSE = 11, /* A topology command, to whoever leads the Raft group. */
 };
 
