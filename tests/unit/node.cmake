@@ -1,6 +1,6 @@
 # coordinator, catchup: what they speak to (peers, replica, timekeeper) is scripted in the test.
 ringkv_unit_tests(STEMS config frame message command identity coordinator chronicle catchup
-  message_stream holding_record stream_record
+  message_stream holding_record stream_record stream_pace
   LIBRARIES ringkv_node ringkv_base_uv ringkv_base)
 # Whole nodes in a simulated world.
 ringkv_unit_tests(STEMS session peers healer joiner proposals
