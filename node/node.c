@@ -16,6 +16,7 @@
 #include "lsm/lsm.h"
 #include "node/coordinator.h"
 #include "node/healer.h"
+#include "node/holding.h"
 #include "node/identity.h"
 #include "node/joiner.h"
 #include "node/membership.h"
@@ -56,6 +57,7 @@ struct node {
     struct timekeeper timekeeper;
     struct membership *membership;
     struct peers *peers;
+    struct holding holding;
     struct proposals *proposals;
     struct joiner joiner;
     struct replica replica;
@@ -100,6 +102,7 @@ static void node_fail(struct node *node, enum status why)
         joiner_stop(&node->joiner);
         proposals_stop(node->proposals);
     }
+    holding_stop(&node->holding);
     if (node->server != NULL) {
         server_stop(node->server);
     }
@@ -125,7 +128,10 @@ static void membership_failed(void *context, enum status status)
 static void topology_adopted(void *context)
 {
     struct node *node = context;
-    enum status status = replica_resize(&node->replica);
+    enum status status = holding_adopted(&node->holding);
+    if (status == STATUS_OK) {
+        status = replica_resize(&node->replica);
+    }
     if (status != STATUS_OK) {
         node_fail(node, status);
         return;
@@ -240,6 +246,9 @@ static void open_run(struct env_job *job)
         status = engine_open(node);
     }
     if (status == STATUS_OK) {
+        status = holding_open(&node->holding, node->env, node->lsm, node->config.id);
+    }
+    if (status == STATUS_OK) {
         status = timekeeper_open(&node->timekeeper, node->env, node->lsm);
     }
     if (status == STATUS_OK) {
@@ -261,9 +270,11 @@ static enum status parts_open(struct node *node)
         .lsm = node->lsm,
         .config = &node->config,
         .topology = topology,
+        .holding = &node->holding,
         .hlc = &node->timekeeper.hlc,
         .counters = &node->counters,
     };
+    holding_start(&node->holding, topology, NULL);
     struct peers_options peers_options = {.config = &node->config,
                                           .boot = node->identity.boot,
                                           .events = &peers_events,
@@ -288,6 +299,7 @@ static enum status parts_open(struct node *node)
                                      .membership = node->membership,
                                      .proposals = node->proposals,
                                      .replica = &node->replica,
+                                     .holding = &node->holding,
                                      .topology = topology,
                                      .config = &node->config};
     struct coordinator_options coordinator_options = {
@@ -397,6 +409,7 @@ static bool stop_advance(struct node *node, bool overdue)
         node->stop_step = STOP_COORDINATOR;
         node->service.stopping = true;
         timekeeper_close(&node->timekeeper);
+        holding_stop(&node->holding);
         coordinator_stop(node->coordinator);
         joiner_stop(&node->joiner);
         proposals_stop(node->proposals);
@@ -491,6 +504,7 @@ void node_abandon(struct node *node)
         node->service.stopping = true;
         healer_stop(&node->healer);
         timekeeper_close(&node->timekeeper);
+        holding_stop(&node->holding);
         coordinator_stop(node->coordinator);
         joiner_stop(&node->joiner);
         proposals_stop(node->proposals);
@@ -509,8 +523,9 @@ void node_close(struct node *node)
     membership_close(node->membership);
     proposals_close(node->proposals);
     if (node->lsm != NULL) {
-        lsm_close(node->lsm);
+        lsm_close(node->lsm); /* Which tells those that wait for it. */
     }
+    holding_close(&node->holding);
     memory_free(node);
 }
 

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/token.h"
+#include "node/mutant.h"
 
 #define KEPT_BUFFER_SIZE_MAX (16u << 10)
 
@@ -63,18 +64,41 @@ enum status replica_check(const struct replica *replica, uint32_t first_range, u
     if (last_range >= topology->range_count || first_range > last_range) {
         return STATUS_INVALID;
     }
-    for (uint32_t index = first_range; index <= last_range; index++) {
-        const struct topology_range *range = &topology->ranges[index];
-        bool ours = ring_replicas_contain(&range->replicas, replica->config->id) ||
-                    ring_replicas_contain(&range->next, replica->config->id);
-        bool fenced = stamp->generation.number < topology->stamp.generation.number ||
-                      stamp->epoch < range->epoch;
-        if (!ours || fenced) {
-            replica->counters->stale_refused++;
-            return STATUS_STALE;
-        }
+    enum status worst = STATUS_OK;
+    for (uint32_t index = first_range; index <= last_range && worst != STATUS_STALE; index++) {
+        enum status status = holding_judge(replica->holding, index, stamp);
+        worst = status == STATUS_OK ? worst : status;
     }
-    return STATUS_OK;
+    if (worst == STATUS_STALE && MUTANT(STALE_EPOCH_APPLIED)) {
+        return STATUS_OK;
+    }
+    replica->counters->stale_refused += worst == STATUS_STALE ? 1 : 0;
+    replica->counters->behind_refused += worst == STATUS_BEHIND ? 1 : 0;
+    return worst;
+}
+
+void replica_merged(struct replica *replica, uint32_t range)
+{
+    struct lsm_stats stats;
+    lsm_stats(replica->lsm, &stats);
+    uint64_t *time_max = &replica->range_time_max[range];
+    *time_max = stats.version_max.time > *time_max ? stats.version_max.time : *time_max;
+}
+
+/* Before a job looks at the stretches of these ranges, and after: see (5). */
+static void turn_note(struct replica_operation *operation, uint32_t first_range,
+                      uint32_t last_range)
+{
+    operation->first_range = first_range;
+    operation->last_range = last_range;
+    operation->turn = holding_turn(operation->replica->holding, first_range, last_range);
+}
+
+static enum status turn_check(const struct replica_operation *operation, enum status status)
+{
+    uint64_t turn =
+        holding_turn(operation->replica->holding, operation->first_range, operation->last_range);
+    return turn == operation->turn || MUTANT(STALE_EPOCH_APPLIED) ? status : STATUS_STALE;
 }
 
 void replica_operation_deinit(struct replica_operation *operation)
@@ -126,9 +150,21 @@ static void read_finish(struct replica_operation *operation, enum status status)
     operation->done(operation, status == STATUS_NOT_FOUND ? STATUS_OK : status);
 }
 
+static uint32_t range_of_key(const struct replica *replica, struct slice engine_key)
+{
+    uint16_t keyspace;
+    uint64_t token;
+    struct slice key;
+    enum status status = token_engine_split(engine_key, &keyspace, &token, &key);
+    ASSERT(status == STATUS_OK); /* Whoever asks has checked it. */
+    return ring_range_of(token, replica->range_count);
+}
+
 static void read_take(struct replica_operation *operation, enum status status)
 {
     if (status == STATUS_WOULD_BLOCK) {
+        uint32_t range = range_of_key(operation->replica, buffer_slice(&operation->engine_key));
+        turn_note(operation, range, range);
         operation->job = (struct env_job){.run = get_run, .done = read_job_done};
         env_submit(operation->replica->env, ENV_LANE_POOL, &operation->job);
         return;
@@ -139,7 +175,7 @@ static void read_take(struct replica_operation *operation, enum status status)
 static void read_job_done(struct env_job *job, enum status status)
 {
     struct replica_operation *operation = container_of(job, struct replica_operation, job);
-    read_finish(operation, status == STATUS_OK ? operation->result : status);
+    read_finish(operation, status == STATUS_OK ? turn_check(operation, operation->result) : status);
 }
 
 static void held_ask(struct replica *replica)
@@ -426,7 +462,8 @@ static void scan_run(struct env_job *job)
 static void scan_job_done(struct env_job *job, enum status status)
 {
     struct replica_operation *operation = container_of(job, struct replica_operation, job);
-    operation->done(operation, status == STATUS_OK ? operation->result : status);
+    operation->done(operation,
+                    status == STATUS_OK ? turn_check(operation, operation->result) : status);
 }
 
 void replica_scan(struct replica *replica, const struct message_scan *scan,
@@ -435,6 +472,8 @@ void replica_scan(struct replica *replica, const struct message_scan *scan,
     operation->replica = replica;
     operation->scan = *scan;
     replica->counters->replica_scans++;
+    turn_note(operation, ring_range_of(scan->first, replica->range_count),
+              ring_range_of(scan->last, replica->range_count));
     operation->job = (struct env_job){.run = scan_run, .done = scan_job_done};
     env_submit(replica->env, ENV_LANE_POOL, &operation->job);
 }

@@ -11,6 +11,8 @@
  *  (3) A new write (not a repair) whose version or expiry stamp leads our clock by more than the
  *      configured bound is STATUS_REFUSED, so that one wrong clock cannot shadow all later writes.
  *  (4) What a read returns is durable: synced writes become visible only after their sync.
+ *  (5) What a read or scan did not find was not there: if this node ceased to serve the range while
+ *      it looked, and perhaps excised it, the answer is STATUS_STALE.
  */
 #ifndef NODE_REPLICA_H
 #define NODE_REPLICA_H
@@ -23,6 +25,7 @@
 #include "base/env.h"
 #include "base/hlc.h"
 #include "lsm/lsm.h"
+#include "node/holding.h"
 #include "node/message.h"
 #include "node/node.h"
 #include "ring/topology.h"
@@ -42,6 +45,7 @@ struct replica {
     struct lsm *lsm;
     const struct config *config;
     const struct topology *topology; /* The current one; its struct stays, its content moves on. */
+    const struct holding *holding;
     const struct hlc *hlc;
     struct node_counters *counters;
     uint64_t *range_time_max; /* Per range: at or above every version time accepted. */
@@ -69,6 +73,9 @@ struct replica_operation {
     struct buffer engine_key;
     struct version version;
     struct message_scan scan;
+    uint32_t first_range; /* Of what a job looks at, */
+    uint32_t last_range;
+    uint64_t turn; /* and what holding_turn() said before. */
     enum status result;
     bool look; /* A write that must look whether it is superseded. */
 };
@@ -77,6 +84,9 @@ MUST_USE enum status replica_init(struct replica *replica);
 void replica_deinit(struct replica *replica);
 /* Topology changed: sizes the per-range state. */
 MUST_USE enum status replica_resize(struct replica *replica);
+
+/* Cells came into a range by another way than replica_write(). */
+void replica_merged(struct replica *replica, uint32_t range);
 
 /* What (1) says to a request with this stamp for a range, or for a run of ranges. */
 MUST_USE enum status replica_check(const struct replica *replica, uint32_t first_range,

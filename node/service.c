@@ -1,4 +1,4 @@
-/* node/service.c -- answers the requests of other nodes' coordinators. */
+/* node/service.c -- answers the requests of other nodes. */
 #include "node/service.h"
 
 #include "base/memory.h"
@@ -181,6 +181,34 @@ static enum status serve_topology(struct service *service, struct peer_link *lin
     return status;
 }
 
+static enum status serve_range_state(struct service *service, struct peer_link *link,
+                                     const struct frame *request)
+{
+    struct message_ranges ranges;
+    struct buffer payload = {0};
+    enum status status = message_ranges_decode(request->payload, &ranges);
+    if (status == STATUS_OK && service->holding->range_count == 0) {
+        status = STATUS_BEHIND;
+    }
+    for (uint32_t index = 0; status == STATUS_OK && index < ranges.count; index++) {
+        struct message_range_state state;
+        if (ranges.ranges[index] >= service->holding->range_count) {
+            status = STATUS_INVALID;
+        } else {
+            holding_state(service->holding, ranges.ranges[index], &state);
+            message_range_state_encode(&payload, &state);
+        }
+    }
+    if (status == STATUS_OK) {
+        status = buffer_status(&payload);
+    }
+    if (status == STATUS_OK) {
+        peers_reply(service->peers, link, request, STATUS_OK, buffer_slice(&payload));
+    }
+    buffer_deinit(&payload);
+    return status;
+}
+
 void service_request(struct service *service, struct peer_link *link, const struct frame *request)
 {
     enum status status = STATUS_UNSUPPORTED;
@@ -192,6 +220,8 @@ void service_request(struct service *service, struct peer_link *link, const stru
         status = serve_scan(service, link, request);
     } else if (request->type == FRAME_TOPOLOGY) {
         status = serve_topology(service, link, request);
+    } else if (request->type == FRAME_RANGE_STATE) {
+        status = serve_range_state(service, link, request);
     } else if (request->type == FRAME_PROPOSE) {
         proposals_serve(service->proposals, link, request);
         status = STATUS_OK;

@@ -1,5 +1,6 @@
 /*
- * node/service.h -- answers the requests of other nodes' coordinators from this node's replica.
+ * node/service.h -- answers the requests of other nodes: of coordinators from this node's
+ * replica, of those that change the ring from holding.
  */
 #ifndef NODE_SERVICE_H
 #define NODE_SERVICE_H
@@ -17,6 +18,7 @@ struct service {
     struct membership *membership;
     struct proposals *proposals;
     struct replica *replica;
+    const struct holding *holding;
     const struct topology *topology;
     const struct config *config;
     uint32_t under_way; /* Requests not yet answered. */

@@ -14,6 +14,11 @@
 static const struct sim_mutant mutants[] = {
     {"ack-early", MUTANT_ACK_EARLY, NULL},
     {"skip-read-repair", MUTANT_SKIP_READ_REPAIR, NULL},
+    {"fence-not-durable", MUTANT_FENCE_NOT_DURABLE, NULL},
+    {"stale-epoch-applied", MUTANT_STALE_EPOCH_APPLIED, NULL},
+    {"enter-without-excise", MUTANT_ENTER_WITHOUT_EXCISE, NULL},
+    {"stream-without-fence", MUTANT_STREAM_WITHOUT_FENCE, NULL},
+    {"session-ignored", MUTANT_SESSION_IGNORED, NULL},
     {"skip-wal-sync", MUTANT_NONE, WAL_NAME_END},
     {"old-set-only-reads", MUTANT_OLD_SET_ONLY_READS, NULL},
     {"old-set-only-writes", MUTANT_OLD_SET_ONLY_WRITES, NULL},
@@ -42,6 +47,7 @@ void mutant_options(struct world_options *options)
 
 const char *mutant_names(void)
 {
-    return "ack-early, skip-read-repair, skip-wal-sync, old-set-only-reads, old-set-only-writes, "
-           "no-write-back";
+    return "ack-early, skip-read-repair, fence-not-durable, stale-epoch-applied, "
+           "enter-without-excise, stream-without-fence, session-ignored, skip-wal-sync, "
+           "old-set-only-reads, old-set-only-writes, no-write-back";
 }
