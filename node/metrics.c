@@ -80,6 +80,23 @@ static void node_metrics(const struct node *node, struct buffer *to)
             node_write_latency_us(node));
 }
 
+static void stream_metrics(const struct node *node, struct buffer *to)
+{
+    const struct node_counters *counters = node_counters(node);
+    uint32_t entering;
+    uint32_t leaving;
+    node_ranges_moving(node, &entering, &leaving);
+    gauge(to, "ranges_entering", "Ranges this node is entering.", entering);
+    gauge(to, "ranges_leaving", "Ranges it left that are not yet gone from its disk.", leaving);
+    counter(to, "stream_in_bytes_total", "Bytes of ranges that came.", counters->stream_bytes_in);
+    counter(to, "stream_out_bytes_total", "Bytes of ranges that went.", counters->stream_bytes_out);
+    counter(to, "stream_in_chunks_total", "Chunks that were taken in.", counters->stream_chunks_in);
+    counter(to, "stream_out_chunks_total", "Chunks that were exported.",
+            counters->stream_chunks_out);
+    counter(to, "stream_errors_total", "Tries of streams that failed, and are made again.",
+            counters->stream_errors);
+}
+
 static void client_metrics(const struct node *node, struct buffer *to)
 {
     const struct server_counters *counters = server_counters(node_server(node));
@@ -179,6 +196,7 @@ void report_metrics(const struct node *node, struct buffer *to)
 {
     cluster_metrics(node, to);
     node_metrics(node, to);
+    stream_metrics(node, to);
     client_metrics(node, to);
     engine_metrics(node, to);
 }

@@ -22,6 +22,7 @@ enum mutant {
     MUTANT_ENTER_WITHOUT_EXCISE, /* What an earlier stay left behind stays. */
     MUTANT_STREAM_WITHOUT_FENCE, /* A source does not wait for its fence. */
     MUTANT_SESSION_IGNORED,      /* Chunks and progress of another session pass for this one's. */
+    MUTANT_STREAM_ONE_SURVIVOR,  /* One source does where a majority has to be merged. */
 };
 /* Implemented by tests/sim/kvsim_mutant.c. */
 bool mutant_is_on(enum mutant mutant);

@@ -25,6 +25,9 @@
 #include "node/replica.h"
 #include "node/server.h"
 #include "node/service.h"
+#include "node/stream_files.h"
+#include "node/stream_source.h"
+#include "node/stream_target.h"
 #include "node/timekeeper.h"
 
 #define ENGINE_DIR "lsm"
@@ -61,6 +64,9 @@ struct node {
     struct proposals *proposals;
     struct joiner joiner;
     struct replica replica;
+    struct stream_pace stream_pace;
+    struct stream_source stream_source;
+    struct stream_target stream_target;
     struct service service;
     struct coordinator *coordinator;
     struct server *server;
@@ -87,6 +93,14 @@ static void state_set(struct node *node, enum node_state state, enum status why)
     }
 }
 
+/* No range comes or goes any more, but for jobs and writes under way. */
+static void moves_stop(struct node *node)
+{
+    holding_stop(&node->holding);
+    stream_target_stop(&node->stream_target);
+    stream_source_stop(&node->stream_source);
+}
+
 static void node_fail(struct node *node, enum status why)
 {
     if (node->state == NODE_FAILED || node->state == NODE_STOPPED) {
@@ -102,7 +116,7 @@ static void node_fail(struct node *node, enum status why)
         joiner_stop(&node->joiner);
         proposals_stop(node->proposals);
     }
-    holding_stop(&node->holding);
+    moves_stop(node);
     if (node->server != NULL) {
         server_stop(node->server);
     }
@@ -136,7 +150,15 @@ static void topology_adopted(void *context)
         node_fail(node, status);
         return;
     }
+    stream_source_adopted(&node->stream_source);
+    stream_target_adopted(&node->stream_target);
     coordinator_adopted(node->coordinator);
+}
+
+static void holding_changed(void *context)
+{
+    struct node *node = context;
+    stream_target_adopted(&node->stream_target);
 }
 
 static void frame_fill(void *context, struct frame *frame)
@@ -246,6 +268,9 @@ static void open_run(struct env_job *job)
         status = engine_open(node);
     }
     if (status == STATUS_OK) {
+        status = stream_files_open(node->env, node->config.data_dir);
+    }
+    if (status == STATUS_OK) {
         status = holding_open(&node->holding, node->env, node->lsm, node->config.id);
     }
     if (status == STATUS_OK) {
@@ -261,6 +286,31 @@ static void open_run(struct env_job *job)
     node->open_status = status;
 }
 
+/* Once there are peers. */
+static void streams_open(struct node *node)
+{
+    const struct topology *topology = membership_topology(node->membership);
+    stream_pace_init(&node->stream_pace, node->config.stream_rate, node->config.stream_p99_ms,
+                     &node->read_latency_us, &node->write_latency_us, env_monotonic_ns(node->env));
+    const struct stream_source_options source_options = {.config = &node->config,
+                                                         .lsm = node->lsm,
+                                                         .holding = &node->holding,
+                                                         .peers = node->peers,
+                                                         .topology = topology,
+                                                         .pace = &node->stream_pace,
+                                                         .counters = &node->counters};
+    stream_source_init(&node->stream_source, node->env, &source_options);
+    const struct stream_target_options target_options = {.config = &node->config,
+                                                         .lsm = node->lsm,
+                                                         .holding = &node->holding,
+                                                         .replica = &node->replica,
+                                                         .peers = node->peers,
+                                                         .topology = topology,
+                                                         .pace = &node->stream_pace,
+                                                         .counters = &node->counters};
+    stream_target_init(&node->stream_target, node->env, &target_options);
+}
+
 /* The parts on the loop, once everything on disk was recovered. */
 static enum status parts_open(struct node *node)
 {
@@ -274,7 +324,8 @@ static enum status parts_open(struct node *node)
         .hlc = &node->timekeeper.hlc,
         .counters = &node->counters,
     };
-    holding_start(&node->holding, topology, NULL);
+    const struct holding_events holding_events = {.changed = holding_changed, .context = node};
+    holding_start(&node->holding, topology, &holding_events);
     struct peers_options peers_options = {.config = &node->config,
                                           .boot = node->identity.boot,
                                           .events = &peers_events,
@@ -289,6 +340,7 @@ static enum status parts_open(struct node *node)
                   status_name(status));
         return status;
     }
+    streams_open(node);
     struct proposals_options proposals_options = {
         .config = &node->config, .membership = node->membership, .peers = node->peers};
     status = proposals_open(node->env, &proposals_options, &node->proposals);
@@ -300,6 +352,8 @@ static enum status parts_open(struct node *node)
                                      .proposals = node->proposals,
                                      .replica = &node->replica,
                                      .holding = &node->holding,
+                                     .source = &node->stream_source,
+                                     .target = &node->stream_target,
                                      .topology = topology,
                                      .config = &node->config};
     struct coordinator_options coordinator_options = {
@@ -393,6 +447,12 @@ static void engine_stop(struct node *node)
     lsm_stop(node->lsm, &node->lsm_stop);
 }
 
+static bool moves_stopped(const struct node *node)
+{
+    return stream_source_stopped(&node->stream_source) &&
+           stream_target_stopped(&node->stream_target);
+}
+
 /* True if it moved to the next step, or that step tells of its end by itself. */
 static bool stop_advance(struct node *node, bool overdue)
 {
@@ -409,13 +469,14 @@ static bool stop_advance(struct node *node, bool overdue)
         node->stop_step = STOP_COORDINATOR;
         node->service.stopping = true;
         timekeeper_close(&node->timekeeper);
-        holding_stop(&node->holding);
+        moves_stop(node);
         coordinator_stop(node->coordinator);
         joiner_stop(&node->joiner);
         proposals_stop(node->proposals);
         return true;
     case STOP_COORDINATOR:
-        if (!coordinator_stopped(node->coordinator) || node->service.under_way > 0) {
+        if (!coordinator_stopped(node->coordinator) || node->service.under_way > 0 ||
+            !moves_stopped(node)) {
             return false;
         }
         node->stop_step = STOP_MEMBERSHIP;
@@ -504,7 +565,7 @@ void node_abandon(struct node *node)
         node->service.stopping = true;
         healer_stop(&node->healer);
         timekeeper_close(&node->timekeeper);
-        holding_stop(&node->holding);
+        moves_stop(node);
         coordinator_stop(node->coordinator);
         joiner_stop(&node->joiner);
         proposals_stop(node->proposals);
@@ -519,12 +580,14 @@ void node_close(struct node *node)
     server_close(node->server);
     coordinator_close(node->coordinator);
     replica_deinit(&node->replica);
+    stream_source_close(&node->stream_source);
     peers_close(node->peers);
     membership_close(node->membership);
     proposals_close(node->proposals);
     if (node->lsm != NULL) {
         lsm_close(node->lsm); /* Which tells those that wait for it. */
     }
+    stream_target_close(&node->stream_target);
     holding_close(&node->holding);
     memory_free(node);
 }
@@ -657,6 +720,11 @@ uint64_t node_key_estimate(const struct node *node)
         sum += infos[index].key_estimate;
     }
     return topology->replica_count == 0 ? 0 : sum / topology->replica_count;
+}
+
+void node_ranges_moving(const struct node *node, uint32_t *entering, uint32_t *leaving)
+{
+    holding_counts(&node->holding, entering, leaving);
 }
 
 bool node_group_info(const struct node *node, struct group_info *info)

@@ -73,6 +73,9 @@ struct node_counters {
     uint64_t stale_refused, behind_refused;
     uint64_t frames_in, frames_out, bytes_in, bytes_out, frames_bad;
     uint64_t inflight_count, inflight_size;
+    uint64_t stream_bytes_in, stream_bytes_out; /* Of ranges on the move. */
+    uint64_t stream_chunks_in, stream_chunks_out;
+    uint64_t stream_errors; /* Tries that failed and were, or will be, made again. */
 };
 
 /* Tries at once to take writes again, instead of when it is due. False: the engine takes them. */
@@ -96,6 +99,9 @@ bool node_read_only(const struct node *node); /* Its engine takes no writes, aft
 void node_resumes(const struct node *node, uint64_t *resume_count, uint64_t *failure_count);
 uint64_t node_now_ms(const struct node *node);       /* HLC milliseconds, for judging expiry. */
 uint64_t node_key_estimate(const struct node *node); /* Live keys of the cluster, roughly. */
+
+/* Ranges this node is entering, and those it left that are not yet gone from its disk. */
+void node_ranges_moving(const struct node *node, uint32_t *entering, uint32_t *leaving);
 
 /* For tests that look at what a replica holds; NULL while OPENING. */
 struct lsm;

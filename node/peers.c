@@ -667,6 +667,7 @@ static void inbound_closed(struct env_connection *connection, enum status why)
     struct peer_link *link = connection->user;
     if (link != NULL) {
         link->connection = NULL;
+        link->congested = false; /* Nothing goes there any more. */
         link_free_if_unused(link);
     }
 }

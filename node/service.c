@@ -196,6 +196,7 @@ static enum status serve_range_state(struct service *service, struct peer_link *
             status = STATUS_INVALID;
         } else {
             holding_state(service->holding, ranges.ranges[index], &state);
+            stream_target_state(service->target, &state);
             message_range_state_encode(&payload, &state);
         }
     }
@@ -222,6 +223,8 @@ void service_request(struct service *service, struct peer_link *link, const stru
         status = serve_topology(service, link, request);
     } else if (request->type == FRAME_RANGE_STATE) {
         status = serve_range_state(service, link, request);
+    } else if (request->type == FRAME_STREAM_CHUNK || request->type == FRAME_STREAM_BYTES) {
+        status = stream_source_serve(service->source, link, request);
     } else if (request->type == FRAME_PROPOSE) {
         proposals_serve(service->proposals, link, request);
         status = STATUS_OK;

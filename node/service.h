@@ -1,6 +1,6 @@
 /*
  * node/service.h -- answers the requests of other nodes: of coordinators from this node's
- * replica, of those that change the ring from holding.
+ * replica, of those that change the ring from holding and streams.
  */
 #ifndef NODE_SERVICE_H
 #define NODE_SERVICE_H
@@ -9,6 +9,8 @@
 
 #include "node/peers.h"
 #include "node/replica.h"
+#include "node/stream_source.h"
+#include "node/stream_target.h"
 
 struct membership;
 struct proposals;
@@ -19,6 +21,8 @@ struct service {
     struct proposals *proposals;
     struct replica *replica;
     const struct holding *holding;
+    struct stream_source *source;
+    const struct stream_target *target;
     const struct topology *topology;
     const struct config *config;
     uint32_t under_way; /* Requests not yet answered. */

@@ -19,6 +19,7 @@ static const struct sim_mutant mutants[] = {
     {"enter-without-excise", MUTANT_ENTER_WITHOUT_EXCISE, NULL},
     {"stream-without-fence", MUTANT_STREAM_WITHOUT_FENCE, NULL},
     {"session-ignored", MUTANT_SESSION_IGNORED, NULL},
+    {"stream-one-survivor", MUTANT_STREAM_ONE_SURVIVOR, NULL},
     {"skip-wal-sync", MUTANT_NONE, WAL_NAME_END},
     {"old-set-only-reads", MUTANT_OLD_SET_ONLY_READS, NULL},
     {"old-set-only-writes", MUTANT_OLD_SET_ONLY_WRITES, NULL},
@@ -48,6 +49,6 @@ void mutant_options(struct world_options *options)
 const char *mutant_names(void)
 {
     return "ack-early, skip-read-repair, fence-not-durable, stale-epoch-applied, "
-           "enter-without-excise, stream-without-fence, session-ignored, skip-wal-sync, "
-           "old-set-only-reads, old-set-only-writes, no-write-back";
+           "enter-without-excise, stream-without-fence, session-ignored, stream-one-survivor, "
+           "skip-wal-sync, old-set-only-reads, old-set-only-writes, no-write-back";
 }

@@ -3,5 +3,5 @@ ringkv_unit_tests(STEMS config frame message command identity coordinator chroni
   message_stream holding_record stream_record stream_pace
   LIBRARIES ringkv_node ringkv_base_uv ringkv_base)
 # Whole nodes in a simulated world.
-ringkv_unit_tests(STEMS session peers healer joiner proposals holding
+ringkv_unit_tests(STEMS session peers healer joiner proposals holding stream replica service
   LIBRARIES ringkv_sim ringkv_node ringkv_lsm ringkv_ring ringkv_raft ringkv_base)
