@@ -20,6 +20,10 @@ static const struct sim_mutant mutants[] = {
     {"stream-without-fence", MUTANT_STREAM_WITHOUT_FENCE, NULL},
     {"session-ignored", MUTANT_SESSION_IGNORED, NULL},
     {"stream-one-survivor", MUTANT_STREAM_ONE_SURVIVOR, NULL},
+    {"barrier-relaxes", MUTANT_BARRIER_RELAXES, NULL},
+    {"read-new-before-stream", MUTANT_READ_NEW_BEFORE_STREAM, NULL},
+    {"finish-without-barrier", MUTANT_FINISH_WITHOUT_BARRIER, NULL},
+    {"factor-without-merge", MUTANT_FACTOR_WITHOUT_MERGE, NULL},
     {"skip-wal-sync", MUTANT_NONE, WAL_NAME_END},
     {"old-set-only-reads", MUTANT_OLD_SET_ONLY_READS, NULL},
     {"old-set-only-writes", MUTANT_OLD_SET_ONLY_WRITES, NULL},
@@ -48,7 +52,8 @@ void mutant_options(struct world_options *options)
 
 const char *mutant_names(void)
 {
-    return "ack-early, skip-read-repair, fence-not-durable, stale-epoch-applied, "
-           "enter-without-excise, stream-without-fence, session-ignored, stream-one-survivor, "
-           "skip-wal-sync, old-set-only-reads, old-set-only-writes, no-write-back";
+    return "ack-early, skip-read-repair, skip-wal-sync, old-set-only-reads, old-set-only-writes, "
+           "no-write-back, fence-not-durable, stale-epoch-applied, enter-without-excise, "
+           "stream-without-fence, session-ignored, stream-one-survivor, barrier-relaxes, "
+           "read-new-before-stream, finish-without-barrier, factor-without-merge";
 }

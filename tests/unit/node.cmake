@@ -2,6 +2,8 @@
 ringkv_unit_tests(STEMS config frame message command identity coordinator chronicle catchup
   message_stream holding_record stream_record stream_pace
   LIBRARIES ringkv_node ringkv_base_uv ringkv_base)
+# The driver, over a topology and nodes that say what a test wants.
+ringkv_unit_tests(STEMS driver driver_move LIBRARIES ringkv_node ringkv_ring ringkv_base)
 # Whole nodes in a simulated world.
 ringkv_unit_tests(STEMS session peers healer joiner proposals holding stream replica service
   LIBRARIES ringkv_sim ringkv_node ringkv_lsm ringkv_ring ringkv_raft ringkv_base)
