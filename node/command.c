@@ -38,6 +38,8 @@ static const struct command commands[] = {
      "Reads a key: [LEVEL level] [DEADLINE ms] [META]."},
     {"kv.locate", command_kv_locate, 2, R | D, 1, 1, 1, "ringkv",
      "Where a key lies on the ring, as JSON."},
+    {"kv.plan", command_kv_plan, -2, A, 0, 0, 0, "ringkv",
+     "Stages, shows, commits and aborts changes of the ring."},
     {"kv.resume", command_kv_resume, 1, A, 0, 0, 0, "ringkv",
      "Tries at once to take writes again after a disk fault."},
     {"kv.ring", command_kv_ring, 1, A, 0, 0, 0, "ringkv", "Members and ranges, as JSON."},

@@ -95,4 +95,7 @@ void command_kv_status(struct request *request);
 void command_kv_resume(struct request *request);
 void command_kv_locate(struct request *request);
 
+/* command_plan.c: changes of the ring */
+void command_kv_plan(struct request *request);
+
 #endif

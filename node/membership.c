@@ -312,10 +312,14 @@ static void group_send(void *context, uint32_t server_id, struct slice message)
 static void group_changed(void *context, enum group_role role, uint32_t leader_id, uint64_t term)
 {
     struct membership *membership = context;
+    bool led = membership->leader;
     membership->leader = role == GROUP_LEADER;
     membership->leader_id = leader_id;
     log_info(membership->env, "raft.role", "role=%d leader=%u term=%llu", (int)role, leader_id,
              (unsigned long long)term);
+    if (led != membership->leader) {
+        membership->events->led(membership->context, membership->leader);
+    }
 }
 
 static void group_ended(void *context, enum status status)

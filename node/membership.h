@@ -37,6 +37,8 @@ struct membership_events {
     /* A committed command was applied here, or a peer told of one that was accepted. Nothing may be
      * proposed from here. */
     void (*decided)(void *context, const struct membership_decision *decision);
+    /* This node leads the Raft group, all of its log before that applied; or no longer does. */
+    void (*led)(void *context, bool leads);
     void (*failed)(void *context, enum status status); /* The Raft log or memory failed. */
 };
 

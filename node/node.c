@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "lsm/lsm.h"
 #include "node/coordinator.h"
+#include "node/driver_link.h"
 #include "node/healer.h"
 #include "node/holding.h"
 #include "node/identity.h"
@@ -67,6 +68,7 @@ struct node {
     struct stream_pace stream_pace;
     struct stream_source stream_source;
     struct stream_target stream_target;
+    struct driver_link driver_link;
     struct service service;
     struct coordinator *coordinator;
     struct server *server;
@@ -96,6 +98,7 @@ static void state_set(struct node *node, enum node_state state, enum status why)
 /* No range comes or goes any more, but for jobs and writes under way. */
 static void moves_stop(struct node *node)
 {
+    driver_link_stop(&node->driver_link);
     holding_stop(&node->holding);
     stream_target_stop(&node->stream_target);
     stream_source_stop(&node->stream_source);
@@ -153,6 +156,7 @@ static void topology_adopted(void *context)
     stream_source_adopted(&node->stream_source);
     stream_target_adopted(&node->stream_target);
     coordinator_adopted(node->coordinator);
+    driver_adopted(node->driver_link.driver);
 }
 
 static void holding_changed(void *context)
@@ -187,7 +191,11 @@ static void hello_fill(void *context, struct message_hello *hello)
 static enum status hello_judge(void *context, const struct message_hello *hello)
 {
     struct node *node = context;
-    return membership_greeted(node->membership, hello);
+    enum status status = membership_greeted(node->membership, hello);
+    if (status == STATUS_OK) {
+        driver_greeted(node->driver_link.driver, hello);
+    }
+    return status;
 }
 
 static void hello_refused(void *context, enum status status)
@@ -233,11 +241,22 @@ static void command_decided(void *context, const struct membership_decision *dec
 {
     struct node *node = context;
     proposals_decided(node->proposals, decision);
+    driver_link_decided(&node->driver_link, decision);
+}
+
+static void group_led(void *context, bool leads)
+{
+    struct node *node = context;
+    struct message_hello own = {0};
+    membership_hello(node->membership, &own);
+    driver_greeted(node->driver_link.driver, &own);
+    driver_lead(node->driver_link.driver, leads);
 }
 
 static const struct membership_events membership_events = {
     .decided = command_decided,
     .adopted = topology_adopted,
+    .led = group_led,
     .failed = membership_failed,
 };
 
@@ -344,6 +363,15 @@ static enum status parts_open(struct node *node)
     struct proposals_options proposals_options = {
         .config = &node->config, .membership = node->membership, .peers = node->peers};
     status = proposals_open(node->env, &proposals_options, &node->proposals);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const struct driver_link_options driver_options = {.config = &node->config,
+                                                       .membership = node->membership,
+                                                       .peers = node->peers,
+                                                       .holding = &node->holding,
+                                                       .target = &node->stream_target};
+    status = driver_link_open(&node->driver_link, node->env, &driver_options);
     if (status != STATUS_OK) {
         return status;
     }
@@ -583,6 +611,7 @@ void node_close(struct node *node)
     stream_source_close(&node->stream_source);
     peers_close(node->peers);
     membership_close(node->membership);
+    driver_link_close(&node->driver_link);
     proposals_close(node->proposals);
     if (node->lsm != NULL) {
         lsm_close(node->lsm); /* Which tells those that wait for it. */
@@ -623,6 +652,11 @@ struct coordinator *node_coordinator(struct node *node)
 struct proposals *node_proposals(struct node *node)
 {
     return node->proposals;
+}
+
+const struct driver *node_driver(const struct node *node)
+{
+    return node->driver_link.driver;
 }
 
 struct server *node_server(const struct node *node)

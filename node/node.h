@@ -107,6 +107,10 @@ void node_ranges_moving(const struct node *node, uint32_t *entering, uint32_t *l
 struct lsm;
 struct lsm *node_engine(const struct node *node);
 
+/* NULL while OPENING. */
+struct driver;
+const struct driver *node_driver(const struct node *node);
+
 struct server;
 struct server *node_server(const struct node *node);
 

@@ -839,6 +839,12 @@ bool peers_up(const struct peers *peers, uint32_t id)
     return peer != NULL && peer_state(peer) == NODE_PEER_UP;
 }
 
+uint64_t peers_silence_ms(const struct peers *peers, uint32_t id)
+{
+    const struct peer *peer = peer_find(peers, id);
+    return peer == NULL ? UINT64_MAX : peer_silence_ms(peer);
+}
+
 const struct message_hello *peers_hello_of(const struct peers *peers, uint32_t id)
 {
     const struct peer *peer = peer_find(peers, id);

@@ -106,6 +106,8 @@ void peers_reply(struct peers *peers, struct peer_link *link, const struct frame
 
 /* A ready connection, heard of within the configured time. */
 bool peers_up(const struct peers *peers, uint32_t id);
+/* How long nothing was heard of it; UINT64_MAX: never was, in this life. */
+uint64_t peers_silence_ms(const struct peers *peers, uint32_t id);
 /* What the peer last said of itself; NULL if it was never greeted in this life. */
 const struct message_hello *peers_hello_of(const struct peers *peers, uint32_t id);
 /* Entries sorted by id, without this node. Returns how many were filled. */
