@@ -187,29 +187,47 @@ const struct kv_ring *kv_ring_known(const struct kv_client *client)
     return client->ring_known ? &client->ring : NULL;
 }
 
-enum kv_outcome kv_status(struct kv_client *client, const char *endpoint, struct kv_status *status,
-                          struct kv_result *result)
+/* The target of an endpoint; NULL with the result filled. */
+static struct target *endpoint_target(struct kv_client *client, const char *endpoint,
+                                      struct kv_result *result)
 {
     struct address address;
+    if (address_parse(endpoint, &address) != STATUS_OK) {
+        *result = (struct kv_result){.outcome = KV_FAILED, .reason = KV_REASON_REFUSED};
+        (void)snprintf(result->message, sizeof(result->message), "not HOST:PORT: %.200s", endpoint);
+        return NULL;
+    }
+    struct target *target = dispatch_target(client, &address);
+    if (target == NULL) {
+        *result = (struct kv_result){.outcome = KV_FAILED, .reason = KV_REASON_NO_MEMORY};
+        (void)snprintf(result->message, sizeof(result->message), "out of memory");
+    }
+    return target;
+}
+
+enum kv_outcome kv_command(struct kv_client *client, const struct kv_command *command,
+                           struct kv_result *result)
+{
     struct target *only = NULL;
-    if (endpoint != NULL) {
-        if (address_parse(endpoint, &address) != STATUS_OK) {
-            *result = (struct kv_result){.outcome = KV_FAILED, .reason = KV_REASON_REFUSED};
-            (void)snprintf(result->message, sizeof(result->message), "not HOST:PORT: %.200s",
-                           endpoint);
-            return KV_FAILED;
-        }
-        only = dispatch_target(client, &address);
+    if (command->endpoint != NULL) {
+        only = endpoint_target(client, command->endpoint, result);
         if (only == NULL) {
-            *result = (struct kv_result){.outcome = KV_FAILED, .reason = KV_REASON_NO_MEMORY};
-            (void)snprintf(result->message, sizeof(result->message), "out of memory");
             return KV_FAILED;
         }
     }
-    const struct slice argument = slice_text("KV.STATUS");
-    request_begin_raw(client, &client->direct, &argument, 1);
+    request_begin_raw(client, &client->direct, command->arguments, command->argument_count);
     client->direct.only = only;
-    if (direct_run(client, result) != KV_OK) {
+    client->direct.writes = command->writes;
+    return direct_run(client, result);
+}
+
+enum kv_outcome kv_status(struct kv_client *client, const char *endpoint, struct kv_status *status,
+                          struct kv_result *result)
+{
+    const struct slice argument = slice_text("KV.STATUS");
+    const struct kv_command command = {
+        .arguments = &argument, .argument_count = 1, .endpoint = endpoint};
+    if (kv_command(client, &command, result) != KV_OK) {
         return result->outcome;
     }
     enum status read = topology_view_status(result->value, status);

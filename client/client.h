@@ -228,6 +228,18 @@ struct kv_location {
 enum kv_outcome kv_locate(struct kv_client *client, struct slice key, struct kv_location *location,
                           struct kv_result *result);
 
+/* A command that names no key, KV.PLAN for one. */
+struct kv_command {
+    const struct slice *arguments; /* The name first. Copied. */
+    size_t argument_count;
+    const char *endpoint; /* The one node to ask, "host:port"; NULL: any. */
+    bool writes;          /* It changes something: it is not tried again if it may have. */
+};
+/* result->value is a bulk string that was answered; it borrows until the next call on the client.
+ */
+enum kv_outcome kv_command(struct kv_client *client, const struct kv_command *command,
+                           struct kv_result *result);
+
 const char *kv_outcome_name(enum kv_outcome outcome); /* "ok", "not found", ... */
 
 #endif

@@ -55,6 +55,8 @@ enum option_id {
     OPTION_WAIT,
     OPTION_FOLLOW,
     OPTION_MAN,
+    OPTION_WEIGHT,
+    OPTION_NO_WAIT,
     OPTION_COUNT,
 };
 
@@ -148,6 +150,20 @@ enum kvctl_exit command_status(struct kvctl *kvctl);
 enum kvctl_exit command_node_list(struct kvctl *kvctl);
 enum kvctl_exit command_ring_show(struct kvctl *kvctl);
 enum kvctl_exit command_ring_locate(struct kvctl *kvctl);
+enum kvctl_exit command_plan_join(struct kvctl *kvctl);
+enum kvctl_exit command_plan_leave(struct kvctl *kvctl);
+enum kvctl_exit command_plan_replace(struct kvctl *kvctl);
+enum kvctl_exit command_plan_weight(struct kvctl *kvctl);
+enum kvctl_exit command_plan_zone(struct kvctl *kvctl);
+enum kvctl_exit command_plan_move(struct kvctl *kvctl);
+enum kvctl_exit command_plan_rf(struct kvctl *kvctl);
+enum kvctl_exit command_cluster_show(struct kvctl *kvctl);
+enum kvctl_exit command_cluster_clear(struct kvctl *kvctl);
+enum kvctl_exit command_cluster_commit(struct kvctl *kvctl);
+enum kvctl_exit command_cluster_abort(struct kvctl *kvctl);
+enum kvctl_exit command_cluster_history(struct kvctl *kvctl);
+enum kvctl_exit command_cluster_accept_data_loss(struct kvctl *kvctl);
+enum kvctl_exit command_topo_explain(struct kvctl *kvctl);
 enum kvctl_exit command_import(struct kvctl *kvctl);
 enum kvctl_exit command_verify(struct kvctl *kvctl);
 enum kvctl_exit command_export(struct kvctl *kvctl);
