@@ -20,6 +20,9 @@
 
 #define CONFIG_PATH_SIZE_MAX 1024
 #define CONFIG_BOOTSTRAP_COUNT_MAX 64
+/* In data_dir. */
+#define CONFIG_ENGINE_DIR "lsm"
+#define CONFIG_RAFT_DIR "raft"
 
 enum level { LEVEL_ONE = 1, LEVEL_QUORUM = 2, LEVEL_ALL = 3 };
 
@@ -62,6 +65,7 @@ struct config {
     uint32_t suspect_ms;         /* 1000: silence after which a peer is not counted on. */
     uint32_t down_ms;            /* 2000 */
     uint32_t election_ms;        /* 1000 */
+    uint32_t voter_patience_ms;  /* 300000: silence after which another votes instead; 0: never. */
     uint32_t shutdown_ms;        /* 10000: for answering what is owed. */
     uint32_t clock_lead_ms;      /* 500: peers' clocks may lead ours by this. */
     /* [limits] */

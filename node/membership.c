@@ -16,8 +16,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "node/catchup.h"
+#include "node/seat.h"
 
-#define RAFT_DIR "raft"
 #define TICK_MS 500 /* Of looking whether bootstrap or a first topology is due. */
 #define STANDBY_COUNT_MAX 2
 
@@ -36,7 +36,7 @@ struct membership {
     const struct membership_events *events;
     void *context;
     struct peers *peers;
-    struct group *group; /* NULL: this node has no part in Raft. */
+    struct seat seat;
     uint64_t bootstrap_digest;
     struct topology machine;
     struct topology current;
@@ -48,12 +48,11 @@ struct membership {
     bool proposing;
     struct records_write record;
     bool recording;
-    uint64_t recorded_epoch; /* Of the record being written, or last written. */
-    uint64_t durable_epoch;  /* Of the record that a restart finds, at least. */
+    struct topology_stamp recorded; /* Of the record being written, or last written. */
+    struct topology_stamp durable;  /* Of the record that a restart finds, at least. */
     bool leader;
     uint32_t leader_id;
     bool stopping;
-    struct group_stop group_stop;
     void (*stopped)(void *context);
 };
 
@@ -113,10 +112,10 @@ static void record_done(struct records_write *write, enum status status)
     membership->recording = false;
     if (status != STATUS_OK) {
         log_warn(membership->env, "topology.record_failed", "status=\"%s\"", status_name(status));
-        membership->recorded_epoch = membership->durable_epoch; /* The tick tries again. */
+        membership->recorded = membership->durable; /* The tick tries again. */
         return;
     }
-    membership->durable_epoch = membership->recorded_epoch;
+    membership->durable = membership->recorded;
     record_begin(membership);
 }
 
@@ -131,7 +130,7 @@ static void record_begin(struct membership *membership)
 {
     const struct topology *topology = &membership->current;
     if (membership->recording || membership->stopping || topology->cluster_id == 0 ||
-        topology->stamp.epoch <= membership->recorded_epoch) {
+        topology_stamp_compare(&topology->stamp, &membership->recorded) <= 0) {
         return;
     }
     struct buffer bytes = {0};
@@ -145,7 +144,7 @@ static void record_begin(struct membership *membership)
     buffer_deinit(&bytes);
     if (status == STATUS_OK) {
         membership->recording = true;
-        membership->recorded_epoch = topology->stamp.epoch;
+        membership->recorded = topology->stamp;
     } else {
         log_warn(membership->env, "topology.record_failed", "status=\"%s\"", status_name(status));
     }
@@ -158,8 +157,8 @@ static enum status record_load(struct membership *membership)
     enum status status = records_read(membership->lsm, RECORDS_TOPOLOGY, 0, &scratch, &cell);
     if (status == STATUS_OK) {
         status = topology_decode(&membership->current, cell.value);
-        membership->recorded_epoch = membership->current.stamp.epoch;
-        membership->durable_epoch = membership->recorded_epoch;
+        membership->recorded = membership->current.stamp;
+        membership->durable = membership->recorded;
     } else if (status == STATUS_NOT_FOUND) {
         status = STATUS_OK;
     }
@@ -247,7 +246,10 @@ static enum status adopt_machine(struct membership *membership)
 
 static enum status topology_learned(void *context, struct topology *topology)
 {
-    return adopt(context, topology);
+    struct membership *membership = context;
+    enum status status = adopt(membership, topology);
+    seat_look(&membership->seat); /* It may be of a newer generation. */
+    return status;
 }
 
 static void command_passed(void *context, struct slice command, uint64_t epoch)
@@ -411,7 +413,8 @@ static void bootstrap_propose(struct membership *membership)
     membership->proposal = (struct group_proposal){.done = bootstrap_done};
     enum status status = buffer_status(&bytes);
     if (status == STATUS_OK) {
-        status = group_propose(membership->group, buffer_slice(&bytes), &membership->proposal);
+        status = group_propose(seat_group(&membership->seat), buffer_slice(&bytes),
+                               &membership->proposal);
     }
     membership->proposing = status == STATUS_OK;
     buffer_deinit(&bytes);
@@ -442,6 +445,7 @@ static void tick_fired(struct env_timer *timer)
         bootstrap_propose(membership);
     }
     record_begin(membership);
+    seat_look(&membership->seat);
     env_timer_start_ms(membership->env, timer, TICK_MS);
 }
 
@@ -578,12 +582,10 @@ enum status membership_greeted(struct membership *membership, const struct messa
     return STATUS_OK;
 }
 
-void membership_raft(struct membership *membership, uint32_t from, uint64_t connection,
+void membership_raft(struct membership *membership, const struct frame *frame, uint64_t connection,
                      uint64_t sequence, struct slice message)
 {
-    if (membership->group != NULL && !membership->stopping) {
-        group_receive(membership->group, from, connection, sequence, message);
-    }
+    seat_receive(&membership->seat, frame, connection, sequence, message);
 }
 
 /* ------------------------------------------------------------------ life */
@@ -612,34 +614,37 @@ static enum status disks_load(struct membership *membership)
     return status;
 }
 
-static enum status group_make(struct membership *membership)
+/* The group is of a generation that is over, and gone. */
+static void seat_ended(void *context)
 {
-    const struct config *config = membership->config;
+    struct membership *membership = context;
+    membership->leader = false;
+    membership->leader_id = 0;
+    topology_deinit(&membership->machine);
+    topology_init(&membership->machine);
+}
+
+static enum status seat_make(struct membership *membership)
+{
     uint32_t voters[GROUP_VOTER_COUNT_MAX];
     uint32_t standbys[STANDBY_COUNT_MAX];
-    struct group_options options = {
-        .id = config->id,
+    struct seat_options options = {
+        .config = membership->config,
         .voters = voters,
         .standbys = standbys,
-        .election_timeout_ms = config->election_ms,
-        .heartbeat_timeout_ms = config->election_ms / 10,
+        .current = &membership->current,
+        .machine = &membership->machine,
         .events = {.applied = group_applied,
                    .snapshot = group_snapshot,
                    .restored = group_restored,
                    .send = group_send,
                    .changed = group_changed,
                    .failed = group_ended},
+        .ended = seat_ended,
         .context = membership,
     };
-    roles_of(config, voters, &options.voter_count, standbys, &options.standby_count);
-    if (!listed(voters, options.voter_count, config->id) &&
-        !listed(standbys, options.standby_count, config->id)) {
-        return STATUS_OK;
-    }
-    char path[CONFIG_PATH_SIZE_MAX + sizeof(RAFT_DIR) + 1];
-    (void)snprintf(path, sizeof(path), "%s/%s", config->data_dir, RAFT_DIR);
-    options.path = path;
-    return group_open(membership->env, &options, &membership->group);
+    roles_of(membership->config, voters, &options.voter_count, standbys, &options.standby_count);
+    return seat_open(&membership->seat, membership->env, &options);
 }
 
 enum status membership_open(struct env *env, struct lsm *lsm,
@@ -667,7 +672,7 @@ enum status membership_open(struct env *env, struct lsm *lsm,
         status = disks_load(membership);
     }
     if (status == STATUS_OK) {
-        status = group_make(membership);
+        status = seat_make(membership);
     }
     if (status != STATUS_OK) {
         membership_close(membership);
@@ -695,32 +700,27 @@ enum status membership_start(struct membership *membership, struct peers *peers)
     if (status == STATUS_OK && membership->current.cluster_id != 0) {
         membership->events->adopted(membership->context);
     }
-    if (status == STATUS_OK && membership->group != NULL) {
-        status = group_start(membership->group);
+    if (status == STATUS_OK) {
+        status = seat_start(&membership->seat, peers);
     }
     membership->tick.fired = tick_fired;
     env_timer_start_ms(membership->env, &membership->tick, TICK_MS / 10);
     return status;
 }
 
-static void group_stop_done(struct group_stop *stop)
+static void seat_stopped(void *context)
 {
-    struct membership *membership = container_of(stop, struct membership, group_stop);
+    struct membership *membership = context;
+    membership->stopping = true;
+    catchup_stop(&membership->catchup);
     membership->stopped(membership->context);
 }
 
 void membership_stop(struct membership *membership, void (*stopped)(void *context))
 {
-    membership->stopping = true;
     membership->stopped = stopped;
     membership->env->ops->timer_stop(membership->env, &membership->tick);
-    catchup_stop(&membership->catchup);
-    if (membership->group == NULL) {
-        stopped(membership->context);
-        return;
-    }
-    membership->group_stop.stopped = group_stop_done;
-    group_stop(membership->group, &membership->group_stop);
+    seat_stop(&membership->seat, seat_stopped);
 }
 
 void membership_close(struct membership *membership)
@@ -728,9 +728,7 @@ void membership_close(struct membership *membership)
     if (membership == NULL) {
         return;
     }
-    if (membership->group != NULL) {
-        group_close(membership->group);
-    }
+    seat_close(&membership->seat);
     catchup_deinit(&membership->catchup);
     topology_deinit(&membership->machine);
     topology_deinit(&membership->current);
@@ -745,7 +743,7 @@ const struct topology *membership_topology(const struct membership *membership)
 
 bool membership_recorded(const struct membership *membership)
 {
-    return membership->durable_epoch >= membership->current.stamp.epoch;
+    return topology_stamp_compare(&membership->durable, &membership->current.stamp) >= 0;
 }
 
 uint32_t membership_leader(const struct membership *membership)
@@ -756,17 +754,30 @@ uint32_t membership_leader(const struct membership *membership)
 enum status membership_propose(struct membership *membership, struct slice command,
                                struct group_proposal *proposal)
 {
-    if (membership->group == NULL || membership->stopping) {
+    struct group *group = seat_group(&membership->seat);
+    if (group == NULL || membership->stopping) {
         return STATUS_NOT_LEADER;
     }
-    return group_propose(membership->group, command, proposal);
+    return group_propose(group, command, proposal);
 }
 
 bool membership_group_info(const struct membership *membership, struct group_info *info)
 {
-    if (membership->group == NULL) {
+    const struct group *group = seat_group(&membership->seat);
+    if (group == NULL) {
         return false;
     }
-    group_info(membership->group, info);
+    group_info(group, info);
+    return true;
+}
+
+bool membership_group_configuration(const struct membership *membership,
+                                    struct group_configuration *configuration)
+{
+    const struct group *group = seat_group(&membership->seat);
+    if (group == NULL) {
+        return false;
+    }
+    group_configuration(group, configuration);
     return true;
 }

@@ -4,6 +4,8 @@
  * Voters and standbys run the Raft group and apply its commands; every node adopts the newest
  * topology it hears of from any peer, and keeps it in a record, so that a restart begins where the
  * node was. Adopting is taking a maximum: by generation, then epoch.
+ * A topology of a newer generation ends the Raft group of the old one here: its folder is emptied,
+ * and this node has no part in Raft until a leader adds it.
  * Bootstrap: the first Raft leader waits until it has heard every node of the bootstrap list, all
  * with the same list and settings, and proposes the first topology.
  */
@@ -69,6 +71,8 @@ uint32_t membership_leader(const struct membership *membership);
 MUST_USE enum status membership_propose(struct membership *membership, struct slice command,
                                         struct group_proposal *proposal);
 bool membership_group_info(const struct membership *membership, struct group_info *info);
+bool membership_group_configuration(const struct membership *membership,
+                                    struct group_configuration *configuration);
 
 /* A peer says hello: STATUS_OK; STATUS_REFUSED (another cluster, other bootstrap settings, an
  * unknown id that does not ask to join); STATUS_EXISTS (a member's id, with another disk); logged.
@@ -83,7 +87,9 @@ void membership_heard(struct membership *membership, const struct frame *frame);
 /* Appends the answer to a peer that asks for ours. STATUS_CORRUPT, STATUS_NO_MEMORY. */
 MUST_USE enum status membership_answer(const struct membership *membership, struct slice question,
                                        struct buffer *to);
-void membership_raft(struct membership *membership, uint32_t from, uint64_t connection,
+/* A message of the Raft group, in `frame`. One of another generation is dropped; the first to a
+ * member that has no part in the group opens it, for whoever leads has added this node. */
+void membership_raft(struct membership *membership, const struct frame *frame, uint64_t connection,
                      uint64_t sequence, struct slice message);
 
 #endif

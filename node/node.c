@@ -31,7 +31,6 @@
 #include "node/stream_target.h"
 #include "node/timekeeper.h"
 
-#define ENGINE_DIR "lsm"
 #define STEP_MS 10 /* Between looks at whether a step of opening or stopping is over. */
 
 enum stop_step {
@@ -219,11 +218,11 @@ static void request_serve(void *context, struct peer_link *link, const struct fr
     service_request(&node->service, link, request);
 }
 
-static void raft_deliver(void *context, uint32_t from, uint64_t connection, uint64_t sequence,
-                         struct slice message)
+static void raft_deliver(void *context, const struct frame *frame, uint64_t connection,
+                         uint64_t sequence, struct slice message)
 {
     struct node *node = context;
-    membership_raft(node->membership, from, connection, sequence, message);
+    membership_raft(node->membership, frame, connection, sequence, message);
 }
 
 static const struct peers_events peers_events = {
@@ -264,8 +263,8 @@ static const struct membership_events membership_events = {
 
 static enum status engine_open(struct node *node)
 {
-    char path[CONFIG_PATH_SIZE_MAX + sizeof(ENGINE_DIR) + 1];
-    (void)snprintf(path, sizeof(path), "%s/%s", node->config.data_dir, ENGINE_DIR);
+    char path[CONFIG_PATH_SIZE_MAX + sizeof(CONFIG_ENGINE_DIR) + 1];
+    (void)snprintf(path, sizeof(path), "%s/%s", node->config.data_dir, CONFIG_ENGINE_DIR);
     struct lsm_options options = {
         .path = path,
         .memory_size = node->config.memory_size,
@@ -765,4 +764,10 @@ bool node_group_info(const struct node *node, struct group_info *info)
 {
     return !node->open_under_way && node->membership != NULL &&
            membership_group_info(node->membership, info);
+}
+
+bool node_group_configuration(const struct node *node, struct group_configuration *configuration)
+{
+    return !node->open_under_way && node->membership != NULL &&
+           membership_group_configuration(node->membership, configuration);
 }

@@ -120,5 +120,7 @@ struct group_info;
 void node_lsm_stats(const struct node *node, struct lsm_stats *stats);
 /* False while this node has no part in the Raft group. */
 bool node_group_info(const struct node *node, struct group_info *info);
+struct group_configuration;
+bool node_group_configuration(const struct node *node, struct group_configuration *configuration);
 
 #endif

@@ -605,8 +605,7 @@ static void link_request(struct peer_link *link, const struct frame *frame)
         uint64_t sequence;
         struct slice raft;
         if (message_raft_decode(frame->payload, &sequence, &raft) == STATUS_OK) {
-            peers->events->raft(peers->context, link->peer_id, link->connection_number, sequence,
-                                raft);
+            peers->events->raft(peers->context, frame, link->connection_number, sequence, raft);
         }
         return;
     }
@@ -849,6 +848,12 @@ const struct message_hello *peers_hello_of(const struct peers *peers, uint32_t i
 {
     const struct peer *peer = peer_find(peers, id);
     return peer != NULL && peer->greeted ? &peer->hello : NULL;
+}
+
+uint64_t peers_silent_ms(const struct peers *peers, uint32_t id)
+{
+    const struct peer *peer = peer_find(peers, id);
+    return peer == NULL ? UINT64_MAX : peer_silence_ms(peer);
 }
 
 uint32_t peers_list(const struct peers *peers, struct node_peer_info *infos, uint32_t capacity)

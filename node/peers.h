@@ -57,7 +57,8 @@ struct peers_events {
     void (*heard)(void *context, const struct frame *frame);
     /* A request to answer, now or later, with peers_reply(). `request` borrows until return. */
     void (*request)(void *context, struct peer_link *link, const struct frame *request);
-    void (*raft)(void *context, uint32_t from, uint64_t connection, uint64_t sequence,
+    /* `frame` holds it; a message of another generation is for no group of ours. */
+    void (*raft)(void *context, const struct frame *frame, uint64_t connection, uint64_t sequence,
                  struct slice message);
 };
 
@@ -111,6 +112,8 @@ uint64_t peers_silence_ms(const struct peers *peers, uint32_t id);
 /* What the peer last said of itself; NULL if it was never greeted in this life. */
 const struct message_hello *peers_hello_of(const struct peers *peers, uint32_t id);
 /* Entries sorted by id, without this node. Returns how many were filled. */
+/* How long ago a peer was last heard; UINT64_MAX: never. */
+uint64_t peers_silent_ms(const struct peers *peers, uint32_t id);
 uint32_t peers_list(const struct peers *peers, struct node_peer_info *infos, uint32_t capacity);
 
 #endif

@@ -64,6 +64,9 @@ enum status replica_check(const struct replica *replica, uint32_t first_range, u
     if (last_range >= topology->range_count || first_range > last_range) {
         return STATUS_INVALID;
     }
+    if (replica->holding->range_count == 0) {
+        return STATUS_BEHIND; /* The first topology came when the node was stopping already. */
+    }
     enum status worst = STATUS_OK;
     for (uint32_t index = first_range; index <= last_range && worst != STATUS_STALE; index++) {
         enum status status = holding_judge(replica->holding, index, stamp);

@@ -102,6 +102,30 @@ void report_ring(const struct node *node, struct buffer *to)
     json_object_end(&json);
 }
 
+static void servers_write(struct json_writer *json, const struct node *node)
+{
+    static const char *const duties[] = {
+        [GROUP_STANDBY] = "standby", [GROUP_VOTER] = "voter", [GROUP_SPARE] = "spare"};
+    struct group_configuration configuration = {0};
+    bool part = node_group_configuration(node, &configuration);
+    json_array_begin(json);
+    for (uint32_t index = 0; part && index < configuration.server_count; index++) {
+        const struct group_server *server = &configuration.servers[index];
+        json_object_begin(json);
+        field_u64(json, "id", server->id);
+        field_text(json, "duty", duties[server->duty]);
+        field_u64(json, "matched", server->matched_index);
+        json_key(json, "heard_ms_ago");
+        if (server->heard_ms_ago == UINT64_MAX) {
+            json_null(json);
+        } else {
+            json_u64(json, server->heard_ms_ago);
+        }
+        json_object_end(json);
+    }
+    json_array_end(json);
+}
+
 static void raft_write(struct json_writer *json, const struct node *node)
 {
     static const char *const roles[] = {[GROUP_FOLLOWER] = "follower",
@@ -115,6 +139,9 @@ static void raft_write(struct json_writer *json, const struct node *node)
     field_u64(json, "leader", info.leader_id);
     field_u64(json, "term", info.term);
     field_u64(json, "applied", info.applied_index);
+    field_u64(json, "last", info.last_index);
+    json_key(json, "servers");
+    servers_write(json, node);
     json_object_end(json);
 }
 

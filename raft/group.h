@@ -111,8 +111,7 @@ enum group_change_kind {
     GROUP_ADD,      /* As a standby; goes on with one left a spare. */
     GROUP_PROMOTE,  /* A standby becomes a voter, once its log has caught up. */
     GROUP_DEMOTE,   /* A voter becomes a standby. */
-    GROUP_REMOVE,   /* A standby or spare goes. It never learns of it: tell it, and wipe its folder.
-                     */
+    GROUP_REMOVE,   /* A standby or spare goes. It never learns of it. */
     GROUP_TRANSFER, /* A voter is to lead; id 0: whichever is closest. */
 };
 

@@ -91,11 +91,11 @@ static void side_request(void *context, struct peer_link *link, const struct fra
     service_request(&side->service, link, request);
 }
 
-static void side_raft(void *context, uint32_t from, uint64_t connection, uint64_t sequence,
-                      struct slice message)
+static void side_raft(void *context, const struct frame *frame, uint64_t connection,
+                      uint64_t sequence, struct slice message)
 {
     (void)context;
-    (void)from;
+    (void)frame;
     (void)connection;
     (void)sequence;
     (void)message;

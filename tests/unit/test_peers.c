@@ -92,11 +92,11 @@ static void request_serve(void *context, struct peer_link *link, const struct fr
                 payload.size > 0 ? payload : slice_make(big, sizeof(big)));
 }
 
-static void raft(void *context, uint32_t from, uint64_t connection, uint64_t sequence,
+static void raft(void *context, const struct frame *frame, uint64_t connection, uint64_t sequence,
                  struct slice message)
 {
     (void)context;
-    (void)from;
+    (void)frame;
     (void)connection;
     (void)sequence;
     (void)message;

@@ -225,6 +225,7 @@ Test(proposals, a_new_leader_takes_what_waited)
     asked.proposal.timeout_ms = PROPOSE_MS;
     submit(&asked, left, 50, 0);
     wait_for(&asked, STATUS_OK);
+    fixture_pass(20); /* The answer may come before the command. */
     cr_assert_not_null(topology_member_find(topology_at(left), 50));
     world_node_start(number(old)->host, fixture_boot, number(old));
     fixture_pass(5000);
