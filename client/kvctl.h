@@ -57,6 +57,8 @@ enum option_id {
     OPTION_MAN,
     OPTION_WEIGHT,
     OPTION_NO_WAIT,
+    OPTION_DATA,
+    OPTION_YES,
     OPTION_COUNT,
 };
 
@@ -136,6 +138,12 @@ const char *output_count(uint64_t value, char text[OUTPUT_NUMBER_SIZE_MAX]);
 /* "48.2 MiB" */
 const char *output_size(uint64_t value, char text[OUTPUT_NUMBER_SIZE_MAX]);
 
+/* ---- kvctl_dev.c ---- */
+#define KVCTL_PATH_SIZE_MAX 4096 /* PATH_MAX, as realpath() wants it. */
+/* The node program: what --kvnode names, else the one beside this very program. False after
+ * complaining. */
+bool kvctl_kvnode(const struct kvctl *kvctl, char path[KVCTL_PATH_SIZE_MAX]);
+
 /* ---- kvctl_help.c ---- */
 void kvctl_help_general(void);
 void kvctl_help_man(void);
@@ -164,6 +172,8 @@ enum kvctl_exit command_cluster_abort(struct kvctl *kvctl);
 enum kvctl_exit command_cluster_history(struct kvctl *kvctl);
 enum kvctl_exit command_cluster_accept_data_loss(struct kvctl *kvctl);
 enum kvctl_exit command_topo_explain(struct kvctl *kvctl);
+enum kvctl_exit command_raft_status(struct kvctl *kvctl);
+enum kvctl_exit command_raft_recover(struct kvctl *kvctl);
 enum kvctl_exit command_import(struct kvctl *kvctl);
 enum kvctl_exit command_verify(struct kvctl *kvctl);
 enum kvctl_exit command_export(struct kvctl *kvctl);

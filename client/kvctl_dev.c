@@ -41,7 +41,7 @@ struct cluster {
     uint32_t port;
     uint32_t replica_count;
     char zones[ZONES_SIZE_MAX]; /* "a,b,c"; empty: the node's default. */
-    char kvnode[PATH_MAX];
+    char kvnode[KVCTL_PATH_SIZE_MAX];
 };
 
 /* "DIR/nodeN/NAME" */
@@ -147,22 +147,21 @@ static enum settings settings_read(struct cluster *cluster)
     return read ? SETTINGS_FOUND : SETTINGS_BAD;
 }
 
-/* kvnode beside this very program. */
-static bool kvnode_find(const struct kvctl *kvctl, struct cluster *cluster)
+bool kvctl_kvnode(const struct kvctl *kvctl, char path[KVCTL_PATH_SIZE_MAX])
 {
-    char path[PATH_MAX];
+    char beside[KVCTL_PATH_SIZE_MAX];
     const char *given = kvctl->values[OPTION_KVNODE];
     if (given == NULL) {
-        ssize_t size = readlink("/proc/self/exe", path, sizeof(path) - sizeof("kvnode"));
-        char *slash = size > 0 ? memrchr(path, '/', (size_t)size) : NULL;
+        ssize_t size = readlink("/proc/self/exe", beside, sizeof(beside) - sizeof("kvnode"));
+        char *slash = size > 0 ? memrchr(beside, '/', (size_t)size) : NULL;
         if (slash == NULL) {
             kvctl_complain("/proc/self/exe: %s", strerror(errno));
             return false;
         }
         memcpy(slash + 1, "kvnode", sizeof("kvnode"));
-        given = path;
+        given = beside;
     }
-    if (realpath(given, cluster->kvnode) == NULL || access(cluster->kvnode, X_OK) != 0) {
+    if (realpath(given, path) == NULL || access(path, X_OK) != 0) {
         kvctl_complain("the node program %s: %s; --kvnode names another", given, strerror(errno));
         return false;
     }
@@ -194,7 +193,7 @@ static enum kvctl_exit settings_new(const struct kvctl *kvctl, struct cluster *c
     cluster->node_count = (uint32_t)nodes;
     cluster->port = (uint32_t)port;
     cluster->replica_count = (uint32_t)replicas;
-    return kvnode_find(kvctl, cluster) ? KVCTL_OK : KVCTL_FAILURE;
+    return kvctl_kvnode(kvctl, cluster->kvnode) ? KVCTL_OK : KVCTL_FAILURE;
 }
 
 /* An option given again must agree with what the cluster was made with. */
@@ -480,8 +479,9 @@ static enum kvctl_exit cluster_choose(const struct kvctl *kvctl, struct cluster 
             return KVCTL_USAGE;
         }
         bool other = kvctl->values[OPTION_KVNODE] != NULL;
-        return !other || (kvnode_find(kvctl, cluster) && settings_write(cluster)) ? KVCTL_OK
-                                                                                  : KVCTL_FAILURE;
+        return !other || (kvctl_kvnode(kvctl, cluster->kvnode) && settings_write(cluster))
+                   ? KVCTL_OK
+                   : KVCTL_FAILURE;
     }
     enum kvctl_exit code = settings_new(kvctl, cluster);
     for (uint32_t id = 1; code == KVCTL_OK && id <= cluster->node_count; id++) {

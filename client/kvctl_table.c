@@ -36,6 +36,8 @@ const struct kvctl_option kvctl_options[OPTION_COUNT] = {
     [OPTION_MAN] = {"man", 0, NULL, "Print the man page."},
     [OPTION_WEIGHT] = {"weight", 0, "W", "Share of the ring relative to others [as it says]."},
     [OPTION_NO_WAIT] = {"no-wait", 0, NULL, "Return at once; cluster show tells how far it is."},
+    [OPTION_DATA] = {"data", 0, "DIR", "The data folder of a node that is stopped."},
+    [OPTION_YES] = {"yes", 'y', NULL, "Do not ask."},
 };
 
 const struct kvctl_command kvctl_commands[] = {
@@ -102,6 +104,15 @@ const struct kvctl_command kvctl_commands[] = {
     {"topo explain", "", 0, 0, OPTIONS_COMMON, command_topo_explain,
      "Show what each range that moves waits for, and who holds it up.",
      "As the node that leads the Raft group knows it."},
+    {"raft status", "", 0, 0, OPTIONS_COMMON, command_raft_status, "Show who decides the topology.",
+     "The servers of the Raft group as its leader sees them: who votes and who stands by, how many "
+     "entries of the log each lacks, and when it last answered."},
+    {"raft recover", "", 0, 0, B(DATA) | B(YES) | B(KVNODE) | B(HELP), command_raft_recover,
+     "Go on with one node after most voters were lost for good.",
+     "Offline: shows what the node in --data DIR knows, asks for its number, and makes it the only "
+     "voter of a new generation of the cluster. Of all nodes that are left recover one alone, the "
+     "one with the greatest generation, then epoch. Old voters that come back follow it: what they "
+     "agreed on without it counts no more. See docs/raft.md."},
     {"import", "FILE|-", 1, 1, DATA | B(FORMAT) | B(DEPTH) | B(REPORT) | B(VERIFY), command_import,
      "Write the records of a file.",
      "Pipelined. A write whose outcome is unknown is sent again, so import into keys that nobody "

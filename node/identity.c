@@ -156,6 +156,13 @@ static enum status folder_settle(struct env *env, const char *data_dir)
     return env->ops->dir_sync(env, parent);
 }
 
+enum status identity_look(struct env *env, const char *data_dir, struct identity *identity)
+{
+    char path[IDENTITY_PATH_SIZE_MAX];
+    path_in(path, data_dir, "NODE");
+    return identity_read(env, path, identity);
+}
+
 enum status identity_open(struct env *env, const char *data_dir, uint32_t id,
                           struct identity *identity)
 {

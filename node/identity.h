@@ -28,4 +28,9 @@ struct identity {
 MUST_USE enum status identity_open(struct env *env, const char *data_dir, uint32_t id,
                                    struct identity *identity);
 
+/* Blocks. Whose folder it is; counts nothing. STATUS_NOT_FOUND, STATUS_CORRUPT, STATUS_UNSUPPORTED,
+ * STATUS_IO */
+MUST_USE enum status identity_look(struct env *env, const char *data_dir,
+                                   struct identity *identity);
+
 #endif

@@ -13,13 +13,22 @@
 #include "node/config.h"
 #include "node/node.h"
 #include "node/report.h"
+#include "node/revival.h"
 
 #define FLAG_COUNT_MAX 64
 #define CONFIG_FILE_SIZE_MAX (1u << 20)
 #define HELP_WIDTH 38
 
 enum { EXIT_USAGE = 2, EXIT_DISK = 3 };
-enum { FLAG_CONFIG = 1000, FLAG_CHECK, FLAG_PRINT, FLAG_VERSION, FLAG_HELP };
+enum {
+    FLAG_CONFIG = 1000,
+    FLAG_CHECK,
+    FLAG_PRINT,
+    FLAG_EXAMINE,
+    FLAG_RECOVER,
+    FLAG_VERSION,
+    FLAG_HELP,
+};
 
 extern char **environ;
 
@@ -39,10 +48,12 @@ static void flags_make(struct option *options)
         options[count] = (struct option){
             key->flag, key->argument == NULL ? no_argument : required_argument, NULL, (int)count};
     }
-    ASSERT(count + 6 <= FLAG_COUNT_MAX);
+    ASSERT(count + 8 <= FLAG_COUNT_MAX);
     options[count++] = (struct option){"config", required_argument, NULL, FLAG_CONFIG};
     options[count++] = (struct option){"check-config", no_argument, NULL, FLAG_CHECK};
     options[count++] = (struct option){"print-config", no_argument, NULL, FLAG_PRINT};
+    options[count++] = (struct option){"raft-examine", no_argument, NULL, FLAG_EXAMINE};
+    options[count++] = (struct option){"raft-recover", no_argument, NULL, FLAG_RECOVER};
     options[count++] = (struct option){"version", no_argument, NULL, FLAG_VERSION};
     options[count++] = (struct option){"help", no_argument, NULL, FLAG_HELP};
     options[count] = (struct option){0};
@@ -101,6 +112,10 @@ static void help_print(void)
     help_line("config", "FILE", "Read settings from an INI file.");
     help_line("check-config", NULL, "Check the settings and end.");
     help_line("print-config", NULL, "Print the settings as an INI file and end.");
+    help_line("raft-examine", NULL, "Show what --raft-recover would go on from, and end.");
+    help_line(
+        "raft-recover", NULL,
+        "Make this node the whole Raft group, after its majority was lost for good, and end.");
     help_line("version", NULL, "Print the version and end.");
     help_line("help", NULL, "Print this and end.");
     (void)printf("\nSIGTERM and SIGINT shut down cleanly. Exit codes: 0 ok, 1 failure, 2 usage,\n"
@@ -160,6 +175,8 @@ static enum status file_read(const char *path, struct config *config, struct buf
 struct wishes {
     bool check;
     bool print;
+    bool examine;
+    bool recover;
     bool help;
     bool version;
     const char *file;
@@ -187,6 +204,10 @@ static enum status flags_read(int argc, char **argv, bool values, struct config 
             wishes->print = true;
         } else if (flag == FLAG_VERSION) {
             wishes->version = true;
+        } else if (flag == FLAG_EXAMINE) {
+            wishes->examine = true;
+        } else if (flag == FLAG_RECOVER) {
+            wishes->recover = true;
         } else if (flag == FLAG_HELP) {
             wishes->help = true;
         } else if (values) {
@@ -227,7 +248,8 @@ static enum status settings_read(int argc, char **argv, struct config *config,
     if (status == STATUS_OK) {
         status = flags_read(argc, argv, true, config, wishes, message);
     }
-    return status == STATUS_OK && !wishes->print ? config_check(config, message) : status;
+    bool runs = !wishes->print && !wishes->examine && !wishes->recover;
+    return status == STATUS_OK && runs ? config_check(config, message) : status;
 }
 
 /* ------------------------------------------------------------------ the node */
@@ -287,6 +309,81 @@ static int node_run(const struct config *config)
     return program.exit_code;
 }
 
+/* ------------------------------------------------------------------ after a lost majority */
+
+static void revival_ended(struct revival *revival)
+{
+    env_uv_stop(revival->env);
+}
+
+static void stamp_print(const char *what, const struct topology_stamp *stamp)
+{
+    if (stamp->epoch == 0) {
+        (void)printf("%s: none\n", what);
+    } else {
+        (void)printf("%s: generation %u, epoch %llu\n", what, stamp->generation.number,
+                     (unsigned long long)stamp->epoch);
+    }
+}
+
+static void revival_print(const struct revival *revival)
+{
+    const struct topology *topology = &revival->topology;
+    (void)printf("node: %u\ncluster: %016llx\n", revival->identity.id,
+                 (unsigned long long)topology->cluster_id);
+    stamp_print("its raft log", &revival->log);
+    stamp_print("what it was told", &revival->told);
+    stamp_print(revival->carry_out ? "recovered" : "it would go on from", &topology->stamp);
+    (void)printf("members:");
+    for (uint32_t index = 0; index < topology->member_count; index++) {
+        (void)printf(" %u%s", topology->members[index].id,
+                     topology->members[index].voter ? " (votes)" : "");
+    }
+    (void)printf("\n");
+}
+
+static const char *revival_problem(enum status status)
+{
+    if (status == STATUS_NOT_FOUND) {
+        return "no node's folder, or it never was part of a cluster";
+    }
+    if (status == STATUS_LOCKED) {
+        return "in use: stop the node first";
+    }
+    if (status == STATUS_REFUSED) {
+        return "its node is no member of the cluster any more";
+    }
+    return status_name(status);
+}
+
+static int revival_run_alone(const struct config *config, bool carry_out)
+{
+    struct revival revival = {.config = *config, .carry_out = carry_out, .done = revival_ended};
+    struct env_uv_options options = {.pool_threads = 1, .log_level = LOG_ERROR};
+    struct env *env = NULL;
+    if (config->data_dir[0] == '\0') {
+        (void)fprintf(stderr, "kvnode: --data-dir is missing\n");
+        return EXIT_USAGE;
+    }
+    if (env_uv_open(&options, &env) != STATUS_OK) {
+        (void)fprintf(stderr, "kvnode: no event loop could be made\n");
+        return EXIT_FAILURE;
+    }
+    revival_begin(&revival, env);
+    env_uv_run(env);
+    env_uv_end(env);
+    if (revival.status == STATUS_OK) {
+        revival_print(&revival);
+    } else {
+        (void)fprintf(stderr, "kvnode: %s: %s\n", config->data_dir,
+                      revival_problem(revival.status));
+    }
+    int code = revival.status == STATUS_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+    revival_deinit(&revival);
+    env_uv_close(env);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     struct config config;
@@ -309,6 +406,8 @@ int main(int argc, char **argv)
         config_print(&config, &text);
         (void)fwrite(text.data, 1, text.size, stdout);
         buffer_deinit(&text);
+    } else if (wishes.examine || wishes.recover) {
+        exit_code = revival_run_alone(&config, wishes.recover);
     } else if (wishes.check) {
         (void)printf("configuration ok\n");
     } else {
