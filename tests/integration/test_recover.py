@@ -26,6 +26,10 @@ def duties(node):
     return {server["id"]: server["duty"] for server in raft(node)["servers"]}
 
 
+def members(node):
+    return {member["id"] for member in json.loads(node.call("KV.RING"))["members"]}
+
+
 def wait_for_three_voters(leader):
     wait_until(lambda: leads(leader) and duties(leader) ==
                {1: "voter", 2: "voter", 3: "voter"}, VOTE_SECONDS, "three voters")
@@ -116,3 +120,39 @@ def test_an_old_folder_that_comes_back_later_is_shut_out(stage):
     cluster.wait_up()
     wait_for_three_voters(last)
     assert 'raft.emptied generation=1 status="ok"' in copied.log()
+
+
+def test_two_of_three_lost_for_good_are_replaced(stage):
+    cluster = stage.cluster(flags=["--ranges", "64"]).start()
+    last = cluster[3]
+    for number in range(50):
+        assert last.call("SET", f"key-{number}", str(number)) == "OK"
+    for node in cluster.nodes:
+        node.kill()
+    aside = cluster[1].data_dir + ".aside"
+    os.rename(cluster[1].data_dir, aside)
+    shutil.rmtree(cluster[2].data_dir)
+    kvctl = Kvctl(stage, f"127.0.0.1:{last.client_port}")
+    kvctl("raft", "recover", "--data", last.data_dir, "--yes")
+    last.start()
+    wait_until(lambda: leads(last), 20, "the last one leads")
+    fresh = [cluster.joiner(contact=last), cluster.joiner(contact=last)]
+    for node in fresh:
+        node.start()
+    cluster.wait_up([last, *fresh])
+    kvctl("cluster", "plan", "replace", "1", "4")
+    kvctl("cluster", "plan", "replace", "2", "5")
+    kvctl("cluster", "commit", "--no-wait")
+    kvctl("cluster", "accept-data-loss")
+    wait_until(lambda: members(last) == {3, 4, 5}, 120, "the dead ones are members no more")
+    wait_until(lambda: leads(last) and duties(last) ==
+               {3: "voter", 4: "voter", 5: "voter"}, VOTE_SECONDS, "three voters")
+    for number in range(50):
+        for node in (last, *fresh):
+            assert node.call("GET", f"key-{number}") == str(number).encode(), (node.number, number)
+
+    # One that was given up comes back after all: it follows, and is nobody.
+    os.rename(aside, cluster[1].data_dir)
+    cluster[1].start()
+    wait_until(lambda: 'raft.emptied generation=1 status="ok"' in cluster[1].log(), 30, "shut out")
+    assert members(last) == {3, 4, 5} and set(duties(last)) == {3, 4, 5}
