@@ -152,13 +152,9 @@ bool kvctl_kvnode(const struct kvctl *kvctl, char path[KVCTL_PATH_SIZE_MAX])
     char beside[KVCTL_PATH_SIZE_MAX];
     const char *given = kvctl->values[OPTION_KVNODE];
     if (given == NULL) {
-        ssize_t size = readlink("/proc/self/exe", beside, sizeof(beside) - sizeof("kvnode"));
-        char *slash = size > 0 ? memrchr(beside, '/', (size_t)size) : NULL;
-        if (slash == NULL) {
-            kvctl_complain("/proc/self/exe: %s", strerror(errno));
+        if (!process_beside("kvnode", beside)) {
             return false;
         }
-        memcpy(slash + 1, "kvnode", sizeof("kvnode"));
         given = beside;
     }
     if (realpath(given, path) == NULL || access(path, X_OK) != 0) {

@@ -36,6 +36,20 @@ void process_sleep_ms(uint32_t ms)
     (void)nanosleep(&time, NULL); /* Cut short, the caller looks again earlier. */
 }
 
+bool process_beside(const char *name, char path[PATH_MAX])
+{
+    size_t name_size = strlen(name) + 1;
+    ASSERT(name_size < PATH_MAX);
+    ssize_t size = readlink("/proc/self/exe", path, PATH_MAX - name_size);
+    char *slash = size > 0 ? memrchr(path, '/', (size_t)size) : NULL;
+    if (slash == NULL) {
+        kvctl_complain("/proc/self/exe: %s", strerror(errno));
+        return false;
+    }
+    memcpy(slash + 1, name, name_size);
+    return true;
+}
+
 struct process_stat {
     char state;
     uint64_t start;

@@ -7,6 +7,7 @@
 #ifndef CLIENT_KVCTL_PROCESS_H
 #define CLIENT_KVCTL_PROCESS_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -23,6 +24,8 @@ struct process {
 
 /* The process a pid file names, as it is now; PROCESS_GONE if there is none. */
 struct process process_read(const char *pid_file);
+/* The path of a program in the folder of this very one, there or not. False after complaining. */
+bool process_beside(const char *name, char path[PATH_MAX]);
 /* Starts a program in a session of its own, its output appended to a file, and writes the pid file.
  * False after complaining. */
 bool process_start(char *const *arguments, const char *log_file, const char *pid_file);
