@@ -2,7 +2,7 @@
 #
 # A program of RINGKV_PROGRAMS must have its sources: a file that was moved or lost then stops the
 # configuration, instead of leaving one program less to be tested.
-set(RINGKV_PROGRAMS kvnode kvctl group_sim kvsim lsmsim bench_lsm lsm_inspect)
+set(RINGKV_PROGRAMS kvnode kvctl group_sim kvsim lsmsim bench_lsm lsm_inspect ring_simulate)
 
 if(RINGKV_JEMALLOC AND NOT RINGKV_SANITIZE)
   pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
@@ -121,3 +121,16 @@ foreach(example ${examples})
   ringkv_program(${name} MAIN tools/examples/${name}.c SOURCES ${example}
     LIBRARIES ringkv_client ringkv_lsm ringkv_base_uv ringkv_base)
 endforeach()
+
+# What-ifs of placement: a library for its tests, and the program that kvctl runs.
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/whatif/*.c)
+set(programs ${sources})
+list(FILTER sources EXCLUDE REGEX "/ring_simulate[a-z_]*\\.c$")
+list(FILTER programs INCLUDE REGEX "/ring_simulate[a-z_]*\\.c$")
+add_library(ringkv_whatif STATIC ${sources})
+ringkv_warnings(ringkv_whatif)
+target_link_libraries(ringkv_whatif PUBLIC ringkv_ring ringkv_base m)
+ringkv_program(ring_simulate MAIN tools/whatif/ring_simulate.c
+  SOURCES ${programs} ${CMAKE_SOURCE_DIR}/client/kvctl_output.c
+  LIBRARIES ringkv_whatif ringkv_ring ringkv_base)
+add_dependencies(kvctl ring_simulate)
