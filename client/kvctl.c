@@ -335,6 +335,8 @@ static enum kvctl_exit command_run(struct kvctl *kvctl, int argc, char **argv)
     argc -= next;
     argv += next;
     argv[0] = program; /* Whom getopt_long() names when it complains. */
+    kvctl->words = argv + 1;
+    kvctl->word_count = argc - 1;
     if (!options_read(kvctl, argc, argv, kvctl->command->options, false, &next)) {
         kvctl_complain("see kvctl help %s", kvctl->command->name);
         return KVCTL_USAGE;

@@ -41,6 +41,16 @@ enum option_id {
     OPTION_MATCH,
     OPTION_LIMIT,
     OPTION_RANGES,
+    OPTION_NODE,
+    OPTION_RANGE_COUNT,
+    OPTION_KEYS,
+    OPTION_SYNTHETIC,
+    OPTION_ZIPF,
+    OPTION_SEED,
+    OPTION_STEP_ADD,
+    OPTION_STEP_REMOVE,
+    OPTION_STEP_WEIGHT,
+    OPTION_SVG,
     OPTION_FORMAT,
     OPTION_DEPTH,
     OPTION_REPORT,
@@ -83,6 +93,8 @@ struct kvctl {
     const char *values[OPTION_COUNT]; /* "" for one without argument; NULL: not given. */
     char **operands;
     int operand_count;
+    char **words; /* As given, from behind the command's name; the last is followed by NULL. */
+    int word_count;
     enum kvctl_output output;
     struct kv_client *client; /* Opened by kvctl_open(); closed by main. */
 };
@@ -157,6 +169,7 @@ enum kvctl_exit command_scan(struct kvctl *kvctl);
 enum kvctl_exit command_status(struct kvctl *kvctl);
 enum kvctl_exit command_node_list(struct kvctl *kvctl);
 enum kvctl_exit command_ring_show(struct kvctl *kvctl);
+enum kvctl_exit command_ring_simulate(struct kvctl *kvctl);
 enum kvctl_exit command_ring_locate(struct kvctl *kvctl);
 enum kvctl_exit command_plan_join(struct kvctl *kvctl);
 enum kvctl_exit command_plan_leave(struct kvctl *kvctl);

@@ -18,6 +18,17 @@ const struct kvctl_option kvctl_options[OPTION_COUNT] = {
     [OPTION_MATCH] = {"match", 0, "PATTERN", "Only keys that match the glob pattern."},
     [OPTION_LIMIT] = {"limit", 0, "N", "Stop after so many."},
     [OPTION_RANGES] = {"ranges", 0, NULL, "List every range."},
+    [OPTION_NODE] = {"node", 0, "ID[:WEIGHT[:ZONE]]",
+                     "A node; once for each, in place of --nodes."},
+    [OPTION_RANGE_COUNT] = {"ranges", 0, "N", "Ranges of the ring, a power of two [1024]."},
+    [OPTION_KEYS] = {"keys", 0, "FILE", "Take keys from a file, one a line; - for standard input."},
+    [OPTION_SYNTHETIC] = {"synthetic", 0, "N", "Make up so many keys."},
+    [OPTION_ZIPF] = {"zipf", 0, "S", "Draw them with weights 1 / rank^S [each once]."},
+    [OPTION_SEED] = {"seed", 0, "N", "What names and draws begin from [1]."},
+    [OPTION_STEP_ADD] = {"add", 0, "ID[:WEIGHT[:ZONE]]", "Step: a node joins."},
+    [OPTION_STEP_REMOVE] = {"remove", 0, "ID", "Step: a node leaves."},
+    [OPTION_STEP_WEIGHT] = {"weight", 0, "ID:WEIGHT", "Step: a node has another weight."},
+    [OPTION_SVG] = {"svg", 0, "FILE", "Draw loads and moves into a file."},
     [OPTION_FORMAT] = {"format", 0, "FORMAT", "debian, tsv or len [tsv]."},
     [OPTION_DEPTH] = {"depth", 0, "N", "Operations under way at a time [256]."},
     [OPTION_REPORT] = {"report", 0, "FILE", "Write the figures to a file, as JSON."},
@@ -62,6 +73,14 @@ const struct kvctl_command kvctl_commands[] = {
      "Per node how many ranges it holds and of how many it is the preferred replica; --ranges "
      "lists "
      "every range."},
+    {"ring simulate", "", 0, 0,
+     B(NODES) | B(NODE) | B(ZONES) | B(REPLICAS) | B(RANGE_COUNT) | B(KEYS) | B(SYNTHETIC) |
+         B(ZIPF) | B(SEED) | B(STEP_ADD) | B(STEP_REMOVE) | B(STEP_WEIGHT) | B(SVG) | B(OUTPUT) |
+         B(HELP),
+     command_ring_simulate, "Try changes of nodes on paper, beside other ways to place keys.",
+     "Speaks to no cluster. --add, --remove and --weight are made in the order given, up to 64; "
+     "after each it shows how even the load is and what had to move, of the ring, of hash % nodes "
+     "and of plain virtual nodes. Weights are 0 to 64, the zone is \"default\" unless given."},
     {"ring locate", "KEY", 1, 1, OPTIONS_COMMON, command_ring_locate, "Show where a key lies.",
      "Its slot, token, range and replicas, preferred first."},
     {"cluster plan join", "ID...", 1, -1, OPTIONS_COMMON | B(WEIGHT), command_plan_join,
