@@ -14,6 +14,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "node/detector.h"
+
 enum value_type {
     TYPE_U32,
     TYPE_SIZE, /* uint64_t; k, m and g as suffixes */
@@ -106,6 +108,18 @@ static const struct setting settings[] = {
      AT(ranges),
      1,
      RING_RANGE_COUNT_MAX},
+    {{"cluster", "suspect_phi", "cluster-suspect-phi", "PHI",
+      "A peer is suspect when only 1 of 10^PHI live ones would be silent for so long."},
+     TYPE_U32,
+     AT(suspect_phi),
+     1,
+     DETECTOR_PHI_MAX},
+    {{"cluster", "down_phi", "cluster-down-phi", "PHI",
+      "And down at this one, if the nodes that are asked do not hear it either."},
+     TYPE_U32,
+     AT(down_phi),
+     1,
+     DETECTOR_PHI_MAX},
     {{"client", "connections_max", "client-connections-max", "N", "Client connections at a time."},
      TYPE_U32,
      AT(connections_max),
@@ -159,12 +173,13 @@ static const struct setting settings[] = {
      1,
      60000},
     {{"timeouts", "suspect_ms", "timeouts-suspect-ms", "MS",
-      "Silence after which a peer is not counted on."},
+      "Silence after which a peer is suspect, however irregular it always was."},
      TYPE_U32,
      AT(suspect_ms),
      1,
      600000},
-    {{"timeouts", "down_ms", "timeouts-down-ms", "MS", "Silence after which a peer is shown down."},
+    {{"timeouts", "down_ms", "timeouts-down-ms", "MS",
+      "Silence after which it is down, unless others hear it."},
      TYPE_U32,
      AT(down_ms),
      1,
@@ -278,6 +293,8 @@ void config_defaults(struct config *config)
         .admin = "127.0.0.1:7402",
         .replicas = 3,
         .ranges = RING_RANGE_COUNT_DEFAULT,
+        .suspect_phi = 5,
+        .down_phi = 12,
         .connections_max = 10000,
         .key_size_max = 64u << 10,
         .value_size_max = 8u << 20,
@@ -288,8 +305,8 @@ void config_defaults(struct config *config)
         .request_timeout_ms = 5000,
         .hedge_timeout_ms = 50,
         .heartbeat_ms = 200,
-        .suspect_ms = 1000,
-        .down_ms = 2000,
+        .suspect_ms = 3000,
+        .down_ms = 10000,
         .election_ms = 1000,
         .voter_patience_ms = 300000,
         .shutdown_ms = 10000,
@@ -751,6 +768,9 @@ static const char *contradiction(const struct config *config)
     }
     if (config->request_size_max <= config->value_size_max) {
         return "[client] request_size_max must be more than value_size_max";
+    }
+    if (config->down_phi < config->suspect_phi) {
+        return "[cluster] must have suspect_phi <= down_phi";
     }
     if (config->suspect_ms <= config->heartbeat_ms || config->down_ms < config->suspect_ms) {
         return "[timeouts] must have heartbeat_ms < suspect_ms <= down_ms";

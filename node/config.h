@@ -50,6 +50,8 @@ struct config {
     char join[ADDRESS_TEXT_SIZE_MAX]; /* A member's peer address; "" for a node of the bootstrap. */
     uint32_t replicas;                /* 3, or the count of members if that is less. */
     uint32_t ranges;                  /* 1024 */
+    uint32_t suspect_phi; /* 5: a peer this long silent is not counted on (detector.h). */
+    uint32_t down_phi;    /* 12: and is down, if others do not hear it either. */
     /* [client] */
     uint32_t connections_max;  /* 10000 */
     uint32_t key_size_max;     /* 64 KiB */
@@ -62,8 +64,8 @@ struct config {
     uint32_t request_timeout_ms; /* 5000: from a client's request to its answer. */
     uint32_t hedge_timeout_ms;   /* 50: until a read asks one more replica. */
     uint32_t heartbeat_ms;       /* 200 */
-    uint32_t suspect_ms;         /* 1000: silence after which a peer is not counted on. */
-    uint32_t down_ms;            /* 2000 */
+    uint32_t suspect_ms;         /* 3000: silence that is too long in any rhythm. */
+    uint32_t down_ms;            /* 10000 */
     uint32_t election_ms;        /* 1000 */
     uint32_t voter_patience_ms;  /* 300000: silence after which another votes instead; 0: never. */
     uint32_t shutdown_ms;        /* 10000: for answering what is owed. */

@@ -32,6 +32,7 @@ enum frame_type {
     FRAME_STREAM_CHUNK = 9, /* "Make me a file of this stretch." */
     FRAME_STREAM_BYTES = 10,
     FRAME_PROPOSE = 11, /* A topology command, to whoever leads the Raft group. */
+    FRAME_PROBE = 12,   /* "Do you hear that node?" */
 };
 
 #define FRAME_FLAG_REPLY 1u

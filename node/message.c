@@ -85,6 +85,33 @@ enum status message_ping_decode(struct slice payload, struct message_ping *ping)
     return decoded(&reader, true);
 }
 
+void message_probe_encode(struct buffer *to, uint32_t id)
+{
+    codec_put_u32(to, id);
+}
+
+enum status message_probe_decode(struct slice payload, uint32_t *id)
+{
+    struct codec_reader reader = codec_reader_make(payload);
+    *id = codec_get_u32(&reader);
+    return decoded(&reader, *id != 0);
+}
+
+void message_probe_reply_encode(struct buffer *to, const struct message_probe_reply *reply)
+{
+    codec_put_u8(to, reply->hears ? 1 : 0);
+    codec_put_u64(to, reply->silence_ms);
+}
+
+enum status message_probe_reply_decode(struct slice payload, struct message_probe_reply *reply)
+{
+    struct codec_reader reader = codec_reader_make(payload);
+    uint8_t hears = codec_get_u8(&reader);
+    reply->hears = hears == 1;
+    reply->silence_ms = codec_get_u64(&reader);
+    return decoded(&reader, hears <= 1);
+}
+
 void message_raft_encode(struct buffer *to, uint64_t sequence, struct slice raft)
 {
     codec_put_u64(to, sequence);

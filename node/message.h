@@ -44,6 +44,17 @@ struct message_ping {
 void message_ping_encode(struct buffer *to, const struct message_ping *ping);
 MUST_USE enum status message_ping_decode(struct slice payload, struct message_ping *ping);
 
+/* Whether the answerer hears the node asked about: by itself, not by what others told it. */
+struct message_probe_reply {
+    bool hears;          /* It is up, as far as the answerer can tell. */
+    uint64_t silence_ms; /* Since its last word; UINT64_MAX: never heard. */
+};
+void message_probe_encode(struct buffer *to, uint32_t id);
+MUST_USE enum status message_probe_decode(struct slice payload, uint32_t *id);
+void message_probe_reply_encode(struct buffer *to, const struct message_probe_reply *reply);
+MUST_USE enum status message_probe_reply_decode(struct slice payload,
+                                                struct message_probe_reply *reply);
+
 /* The sequence number within its connection, then the Raft message. */
 void message_raft_encode(struct buffer *to, uint64_t sequence, struct slice raft);
 MUST_USE enum status message_raft_decode(struct slice payload, uint64_t *sequence,

@@ -182,6 +182,18 @@ static void cluster_metrics(const struct node *node, struct buffer *to)
         buffer_append_format(to, "ringkv_peer_up{peer=\"%" PRIu32 "\"} %d\n", infos[index].id,
                              infos[index].state == NODE_PEER_UP);
     }
+    buffer_append_text(to, "# HELP ringkv_peer_state 0 up, 1 suspect, 2 down.\n"
+                           "# TYPE ringkv_peer_state gauge\n");
+    for (uint32_t index = 0; index < count; index++) {
+        buffer_append_format(to, "ringkv_peer_state{peer=\"%" PRIu32 "\"} %d\n", infos[index].id,
+                             (int)infos[index].state);
+    }
+    buffer_append_text(to, "# HELP ringkv_peer_phi How unlikely a peer's silence is (log10).\n"
+                           "# TYPE ringkv_peer_phi gauge\n");
+    for (uint32_t index = 0; index < count; index++) {
+        buffer_append_format(to, "ringkv_peer_phi{peer=\"%" PRIu32 "\"} %.3f\n", infos[index].id,
+                             (double)infos[index].phi_milli / 1000);
+    }
     struct group_info group;
     if (node_group_info(node, &group)) {
         gauge(to, "raft_leader", "1 while this node leads the Raft group.",

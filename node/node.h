@@ -59,6 +59,7 @@ struct node_peer_info {
     uint32_t id;
     enum node_peer_state state;
     uint64_t heard_ms_ago; /* UINT64_MAX: never. */
+    uint32_t phi_milli;    /* Of that silence (detector.h), in thousandths. */
     uint64_t key_estimate;
     uint64_t stored_size; /* Bytes in its tables. */
     uint64_t epoch;

@@ -34,6 +34,7 @@ enum status peers_open(struct env *env, const struct peers_options *options, str
     peers->counters = options->counters;
     peers->connection_base = (uint64_t)options->boot << 32;
     list_init(&peers->links);
+    list_init(&peers->parting);
     enum status status = env->ops->net_listen(env, options->config->peer, ENV_FRAMES,
                                               &peers_inbound_events, peers, &peers->listener);
     if (status != STATUS_OK) {
@@ -44,6 +45,26 @@ enum status peers_open(struct env *env, const struct peers_options *options, str
     env_timer_start_ms(env, &peers->heartbeat, 0);
     *out = peers;
     return STATUS_OK;
+}
+
+static struct peer *peer_make(struct peers *peers, uint32_t id, const char *address)
+{
+    const struct config *config = peers->config;
+    const struct detector_options detector_options = {.heartbeat_ms = config->heartbeat_ms,
+                                                      .suspect_phi = config->suspect_phi,
+                                                      .down_phi = config->down_phi,
+                                                      .suspect_ms = config->suspect_ms,
+                                                      .down_ms = config->down_ms};
+    struct peer *peer = memory_allocate_zeroed(1, sizeof(*peer));
+    if (peer != NULL) {
+        peer->peers = peers;
+        peer->id = id;
+        peer->told_state = NODE_PEER_SUSPECT;
+        memcpy(peer->address, address, strlen(address) + 1);
+        list_init(&peer->pending);
+        detector_init(&peer->detector, &detector_options);
+    }
+    return peer;
 }
 
 enum status peers_set(struct peers *peers, uint32_t id, const char *address)
@@ -59,7 +80,7 @@ enum status peers_set(struct peers *peers, uint32_t id, const char *address)
         }
         return STATUS_OK;
     }
-    struct peer *peer = memory_allocate_zeroed(1, sizeof(*peer));
+    struct peer *peer = peer_make(peers, id, address);
     struct peer **all = memory_resize(peers->all, (peers->count + 1) * sizeof(struct peer *));
     if (all != NULL) {
         peers->all = all;
@@ -68,10 +89,6 @@ enum status peers_set(struct peers *peers, uint32_t id, const char *address)
         memory_free(peer);
         return STATUS_NO_MEMORY;
     }
-    peer->peers = peers;
-    peer->id = id;
-    memcpy(peer->address, address, strlen(address) + 1);
-    list_init(&peer->pending);
     uint32_t at = peers->count++;
     for (; at > 0 && all[at - 1]->id > id; at--) {
         all[at] = all[at - 1];
@@ -80,20 +97,40 @@ enum status peers_set(struct peers *peers, uint32_t id, const char *address)
     return STATUS_OK;
 }
 
+void peers_drop(struct peers *peers, uint32_t id)
+{
+    struct peer *peer = peer_find(peers, id);
+    if (peer == NULL) {
+        return;
+    }
+    uint32_t at = 0;
+    while (peers->all[at] != peer) {
+        at++;
+    }
+    peers->count--;
+    memmove(&peers->all[at], &peers->all[at + 1], (peers->count - at) * sizeof(struct peer *));
+    probes_cancel(peer);
+    list_append(&peers->parting, &peer->node);
+    peer_close(peer);
+}
+
+void parting_reap(struct peers *peers)
+{
+    list_for_each (node, next, &peers->parting) {
+        struct peer *peer = container_of(node, struct peer, node);
+        if (peer->state == OUTGOING_IDLE) {
+            list_remove(&peer->node);
+            memory_free(peer);
+        }
+    }
+}
+
 enum status peers_contact(struct peers *peers, const char *address)
 {
     ASSERT(peers->contact == NULL);
     ASSERT(strlen(address) < ADDRESS_TEXT_SIZE_MAX);
-    struct peer *contact = memory_allocate_zeroed(1, sizeof(*contact));
-    if (contact == NULL) {
-        return STATUS_NO_MEMORY;
-    }
-    contact->peers = peers;
-    contact->id = CONTACT_ID;
-    memcpy(contact->address, address, strlen(address) + 1);
-    list_init(&contact->pending);
-    peers->contact = contact;
-    return STATUS_OK;
+    peers->contact = peer_make(peers, CONTACT_ID, address);
+    return peers->contact == NULL ? STATUS_NO_MEMORY : STATUS_OK;
 }
 
 void peers_contact_end(struct peers *peers)
@@ -134,6 +171,11 @@ bool peers_stopped(const struct peers *peers)
             return false;
         }
     }
+    list_for_each (node, next, &peers->parting) {
+        if (container_of(node, struct peer, node)->state != OUTGOING_IDLE) {
+            return false;
+        }
+    }
     bool contact_idle = peers->contact == NULL || peers->contact->state == OUTGOING_IDLE;
     return peers->stopping && contact_idle && list_empty(&peers->links);
 }
@@ -147,6 +189,9 @@ void peers_close(struct peers *peers)
         memory_free(peers->all[index]);
     }
     memory_free(peers->contact);
+    list_for_each (node, next, &peers->parting) {
+        memory_free(container_of(node, struct peer, node));
+    }
     list_for_each (node, next, &peers->links) {
         memory_free(container_of(node, struct peer_link, node));
     }
@@ -158,19 +203,15 @@ void peers_close(struct peers *peers)
 
 /* ------------------------------------------------------------------ what is known of them */
 
-static uint64_t peer_silence_ms(const struct peer *peer)
+uint64_t peer_silence_ms(const struct peer *peer)
 {
     uint64_t now_ns = env_monotonic_ns(peer->peers->env);
     return peer->heard_ns == 0 ? UINT64_MAX : (now_ns - peer->heard_ns) / UINT64_C(1000000);
 }
 
-static enum node_peer_state peer_state(const struct peer *peer)
+enum node_peer_state peer_state(const struct peer *peer)
 {
-    uint64_t silence_ms = peer_silence_ms(peer);
-    if (peer->state == OUTGOING_READY && silence_ms < peer->peers->config->suspect_ms) {
-        return NODE_PEER_UP;
-    }
-    return silence_ms < peer->peers->config->down_ms ? NODE_PEER_SUSPECT : NODE_PEER_DOWN;
+    return detector_state(&peer->detector, env_monotonic_ns(peer->peers->env));
 }
 
 bool peers_up(const struct peers *peers, uint32_t id)
@@ -206,6 +247,7 @@ uint32_t peers_list(const struct peers *peers, struct node_peer_info *infos, uin
             .id = peer->id,
             .state = peer_state(peer),
             .heard_ms_ago = peer_silence_ms(peer),
+            .phi_milli = detector_phi_milli(&peer->detector, env_monotonic_ns(peers->env)),
             .key_estimate = peer->ping.key_estimate,
             .stored_size = peer->ping.stored_size,
             .epoch = peer->epoch,

@@ -81,6 +81,10 @@ void peers_close(struct peers *peers);
 /* Names a peer, or gives it another address. Not for this node's own id. */
 MUST_USE enum status peers_set(struct peers *peers, uint32_t id, const char *address);
 
+/* Forgets a peer, and dials it no more: its connection ends, and what was asked on it is answered
+ * STATUS_CLOSED. A connection of its own to us stays, until it ends it. Harmless if unknown. */
+void peers_drop(struct peers *peers, uint32_t id);
+
 /* An address whose node's id is not known: it is asked for its hello now and then, and who it says
  * it is is named as a peer. At most one in a life. STATUS_NO_MEMORY. */
 MUST_USE enum status peers_contact(struct peers *peers, const char *address);
@@ -105,7 +109,7 @@ bool peers_link_congested(const struct peer_link *link);
 void peers_reply(struct peers *peers, struct peer_link *link, const struct frame *request,
                  enum status status, struct slice payload);
 
-/* A ready connection, heard of within the configured time. */
+/* A ready connection, and not silent for longer than its rhythm explains (detector.h). */
 bool peers_up(const struct peers *peers, uint32_t id);
 /* How long nothing was heard of it; UINT64_MAX: never was, in this life. */
 uint64_t peers_silence_ms(const struct peers *peers, uint32_t id);

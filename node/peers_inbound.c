@@ -74,6 +74,27 @@ static void link_greet(struct peer_link *link, const struct frame *request)
     link->connection_number = hello.connection;
 }
 
+/* Says what this node itself hears, so that no two can vouch for a third by each other's word. */
+static void link_probe(struct peer_link *link, const struct frame *request)
+{
+    struct peers *peers = link->peers;
+    uint32_t id = 0;
+    struct buffer payload = {0};
+    enum status status = message_probe_decode(request->payload, &id);
+    const struct peer *peer = status == STATUS_OK ? peer_find(peers, id) : NULL;
+    if (status == STATUS_OK) {
+        struct message_probe_reply reply = {
+            .hears = peer != NULL && peer_state(peer) == NODE_PEER_UP,
+            .silence_ms = peer != NULL ? peer_silence_ms(peer) : UINT64_MAX,
+        };
+        message_probe_reply_encode(&payload, &reply);
+        status = buffer_status(&payload);
+    }
+    peers_reply(peers, link, request, status,
+                status == STATUS_OK ? buffer_slice(&payload) : (struct slice){0});
+    buffer_deinit(&payload);
+}
+
 static void link_request(struct peer_link *link, const struct frame *frame)
 {
     struct peers *peers = link->peers;
@@ -95,6 +116,10 @@ static void link_request(struct peer_link *link, const struct frame *frame)
             peers_reply(peers, link, frame, STATUS_OK, buffer_slice(&payload));
         }
         buffer_deinit(&payload);
+        return;
+    }
+    if (frame->type == FRAME_PROBE) {
+        link_probe(link, frame);
         return;
     }
     peers->events->request(peers->context, link, frame);

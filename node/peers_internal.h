@@ -10,6 +10,7 @@
 
 #include "base/env.h"
 #include "base/list.h"
+#include "node/detector.h"
 #include "node/peers.h"
 
 #define RECONNECT_MS 250          /* Pause before a broken connection is tried again. */
@@ -19,6 +20,12 @@
 #define CONTACT_ID 0              /* Of the peer that stands for an address; no node has it. */
 
 enum outgoing_state { OUTGOING_IDLE, OUTGOING_CONNECTING, OUTGOING_GREETING, OUTGOING_READY };
+
+/* The question to one peer whether it hears another. */
+struct probe {
+    struct peer *about;
+    struct peer_request request;
+};
 
 struct peer {
     struct peers *peers;
@@ -41,6 +48,11 @@ struct peer {
     struct peer_request heartbeat;
     struct peer_request announcement;
     struct list_node pending; /* Of peer_request. */
+    struct detector detector;
+    enum node_peer_state told_state; /* The last one that was logged. */
+    struct probe probes[DETECTOR_HELPER_COUNT_MAX];
+    uint32_t probe_turn;   /* Whom to ask first, so that all get their turn. */
+    struct list_node node; /* Of `parting`, once dropped. */
 };
 
 struct peer_link {
@@ -66,7 +78,8 @@ struct peers {
     struct env_timer heartbeat;
     struct peer **all; /* Sorted by id. */
     uint32_t count;
-    struct peer *contact; /* NULL: none. Its id is CONTACT_ID; it is never READY. */
+    struct list_node parting; /* Dropped peers, until their connections have closed. */
+    struct peer *contact;     /* NULL: none. Its id is CONTACT_ID; it is never READY. */
     struct list_node links;
     struct slot *slots;
     uint32_t slot_count;
@@ -74,12 +87,16 @@ struct peers {
     uint64_t connection_base;
     uint32_t connection_count;
     struct buffer out; /* The frame being encoded. */
+    uint64_t round_ns; /* When heartbeats were last due; 0: never. */
     bool stopping;
 };
 
 /* ---- peers.c ---- */
 
 struct peer *peer_find(const struct peers *peers, uint32_t id);
+enum node_peer_state peer_state(const struct peer *peer);
+uint64_t peer_silence_ms(const struct peer *peer); /* UINT64_MAX: never heard. */
+void parting_reap(struct peers *peers);            /* Frees those whose connection is gone. */
 
 /* ---- peers_request.c ---- */
 
@@ -107,5 +124,6 @@ void links_reap(struct peers *peers); /* Closes those whose other side is gone. 
 /* ---- peers_liveness.c ---- */
 
 void heartbeat_fired(struct env_timer *timer);
+void probes_cancel(struct peer *peer); /* Those about it. */
 
 #endif

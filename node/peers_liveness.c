@@ -1,5 +1,7 @@
 /*
- * node/peers_liveness.c -- heartbeats: what is sent to hear whether peers live.
+ * node/peers_liveness.c -- heartbeats, and questions to others about peers that are not heard.
+ *
+ * What comes of them is detector.h's to say.
  */
 #include "base/log.h"
 #include "node/peers_internal.h"
@@ -12,6 +14,7 @@ static void heartbeat_done(struct peer_request *request, enum status status,
     struct message_ping ping;
     if (status == STATUS_OK && message_ping_decode(reply->payload, &ping) == STATUS_OK) {
         peer->ping = ping;
+        detector_beat(&peer->detector, env_monotonic_ns(peer->peers->env));
     }
 }
 
@@ -79,15 +82,123 @@ static void peer_beat(struct peer *peer)
     peer->ping_pending = peer->heartbeat.id != 0;
 }
 
+/* ------------------------------------------------------------------ asking others */
+
+static void probe_done(struct peer_request *request, enum status status, const struct frame *reply)
+{
+    struct peer *about = container_of(request, struct probe, request)->about;
+    struct message_probe_reply answer;
+    if (status == STATUS_OK && reply->status == (uint32_t)STATUS_OK &&
+        message_probe_reply_decode(reply->payload, &answer) == STATUS_OK && answer.hears) {
+        detector_vouched(&about->detector, env_monotonic_ns(about->peers->env));
+    }
+}
+
+void probes_cancel(struct peer *peer)
+{
+    for (uint32_t index = 0; index < DETECTOR_HELPER_COUNT_MAX; index++) {
+        peers_cancel(peer->peers, &peer->probes[index].request);
+    }
+}
+
+/* One that is up, and is not being asked about `about` already. */
+static struct peer *helper_choose(struct peer *about)
+{
+    struct peers *peers = about->peers;
+    for (uint32_t step = 0; step < peers->count; step++) {
+        struct peer *helper = peers->all[about->probe_turn++ % peers->count];
+        bool asked = false;
+        for (uint32_t index = 0; index < DETECTOR_HELPER_COUNT_MAX; index++) {
+            const struct peer_request *request = &about->probes[index].request;
+            asked = asked || (request->id != 0 && request->peer_id == helper->id);
+        }
+        if (helper != about && !asked && !helper->congested && peer_state(helper) == NODE_PEER_UP) {
+            return helper;
+        }
+    }
+    return NULL;
+}
+
+static void probe_send(struct probe *probe, struct peer *helper)
+{
+    probe->request = (struct peer_request){
+        .peer_id = helper->id, .type = FRAME_PROBE, .range = FRAME_NO_RANGE, .done = probe_done};
+    struct buffer payload = {0};
+    message_probe_encode(&payload, probe->about->id);
+    if (buffer_status(&payload) == STATUS_OK) {
+        enum status status = peer_send_request(helper, &probe->request, buffer_slice(&payload));
+        (void)status; /* Not sent: its id stays 0, and another is asked next time. */
+    }
+    buffer_deinit(&payload);
+}
+
+/* A question stays open while who was asked is up; then another is asked. */
+static void peer_probe(struct peer *peer)
+{
+    for (uint32_t index = 0; index < DETECTOR_HELPER_COUNT_MAX; index++) {
+        struct probe *probe = &peer->probes[index];
+        if (probe->request.id != 0) {
+            const struct peer *asked = peer_find(peer->peers, probe->request.peer_id);
+            if (asked != NULL && peer_state(asked) == NODE_PEER_UP) {
+                continue;
+            }
+            peers_cancel(peer->peers, &probe->request);
+        }
+        struct peer *helper = helper_choose(peer);
+        if (helper != NULL) {
+            probe->about = peer;
+            probe_send(probe, helper);
+        }
+    }
+    detector_asked(&peer->detector, env_monotonic_ns(peer->peers->env));
+}
+
+static void peer_judge(struct peer *peer)
+{
+    static const char *const names[] = {
+        [NODE_PEER_UP] = "up", [NODE_PEER_SUSPECT] = "suspect", [NODE_PEER_DOWN] = "down"};
+    struct env *env = peer->peers->env;
+    enum node_peer_state state = peer_state(peer);
+    if (state != peer->told_state) {
+        log_info(env, "peer.state", "peer=%u state=%s phi_milli=%u", peer->id, names[state],
+                 detector_phi_milli(&peer->detector, env_monotonic_ns(env)));
+        peer->told_state = state;
+    }
+    if (state == NODE_PEER_UP) {
+        probes_cancel(peer);
+    } else {
+        peer_probe(peer);
+    }
+}
+
+/* ------------------------------------------------------------------ every heartbeat */
+
+/* While this node did not run it heard nobody, whoever spoke. */
+static void sleep_excuse(struct peers *peers)
+{
+    uint64_t now_ns = env_monotonic_ns(peers->env);
+    uint64_t heartbeat_ns = peers->config->heartbeat_ms * UINT64_C(1000000);
+    uint64_t passed_ns = now_ns - peers->round_ns;
+    if (peers->round_ns != 0 && passed_ns > 2 * heartbeat_ns) {
+        for (uint32_t index = 0; index < peers->count; index++) {
+            detector_slept(&peers->all[index]->detector, passed_ns - heartbeat_ns, now_ns);
+        }
+    }
+    peers->round_ns = now_ns;
+}
+
 void heartbeat_fired(struct env_timer *timer)
 {
     struct peers *peers = container_of(timer, struct peers, heartbeat);
+    sleep_excuse(peers);
     for (uint32_t index = 0; index < peers->count; index++) {
         peer_beat(peers->all[index]);
+        peer_judge(peers->all[index]);
     }
     if (peers->contact != NULL) {
         peer_beat(peers->contact);
     }
     links_reap(peers);
+    parting_reap(peers);
     env_timer_start_ms(peers->env, timer, peers->config->heartbeat_ms);
 }

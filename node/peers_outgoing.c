@@ -85,6 +85,7 @@ static void greeting_done(struct peer_request *request, enum status status,
     peer->hello = hello;
     peer->greeted = true;
     peer->state = OUTGOING_READY;
+    detector_linked(&peer->detector);
     log_info(peers->env, "peer.up", "peer=%u address=%s", peer->id, peer->address);
 }
 
@@ -126,6 +127,7 @@ static void outgoing_received(struct env_connection *connection, struct slice da
     peers->counters->frames_in++;
     peers->counters->bytes_in += data.size;
     peer->heard_ns = env_monotonic_ns(peers->env);
+    detector_heard(&peer->detector, peer->heard_ns);
     peer->silent_rounds = 0;
     peer->epoch = frame.stamp.epoch;
     if (peer->state == OUTGOING_READY) {
@@ -152,6 +154,7 @@ static void outgoing_closed(struct env_connection *connection, enum status why)
     }
     peer->state = OUTGOING_IDLE;
     peer->connection = NULL;
+    detector_lost(&peer->detector);
     peer->congested = false;
     uint64_t retry_ns = env_monotonic_ns(peers->env) + RECONNECT_MS * UINT64_C(1000000);
     peer->retry_ns = peer->retry_ns > retry_ns ? peer->retry_ns : retry_ns;

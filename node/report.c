@@ -163,6 +163,8 @@ static void peers_write(struct json_writer *json, const struct node *node)
         } else {
             json_u64(json, info->heard_ms_ago);
         }
+        json_key(json, "phi");
+        json_double(json, (double)info->phi_milli / 1000);
         field_u64(json, "keys", info->key_estimate);
         field_u64(json, "stored_size", info->stored_size);
         field_u64(json, "epoch", info->epoch);

@@ -90,6 +90,26 @@ static void propose_reply_check(struct slice bytes)
     }
 }
 
+static void probe_check(struct slice bytes)
+{
+    uint32_t id;
+    if (message_probe_decode(bytes, &id) == STATUS_OK) {
+        struct buffer again = {0};
+        message_probe_encode(&again, id);
+        same_check(&again, bytes);
+    }
+}
+
+static void probe_reply_check(struct slice bytes)
+{
+    struct message_probe_reply reply;
+    if (message_probe_reply_decode(bytes, &reply) == STATUS_OK) {
+        struct buffer again = {0};
+        message_probe_reply_encode(&again, &reply);
+        same_check(&again, bytes);
+    }
+}
+
 static void read_check(struct slice bytes)
 {
     struct message_read read;
@@ -175,9 +195,9 @@ static void page_check(struct slice bytes)
 }
 
 static void (*const checks[])(struct slice bytes) = {
-    hello_check,      ping_check,           raft_check,          read_check,
-    read_reply_check, write_check,          write_reply_check,   scan_check,
-    page_check,       topology_reply_check, propose_reply_check,
+    hello_check,         ping_check,        raft_check,        read_check, read_reply_check,
+    write_check,         write_reply_check, scan_check,        page_check, topology_reply_check,
+    propose_reply_check, probe_check,       probe_reply_check,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,5 +1,5 @@
 # coordinator, catchup: what they speak to (peers, replica, timekeeper) is scripted in the test.
-ringkv_unit_tests(STEMS config frame message command identity coordinator chronicle catchup
+ringkv_unit_tests(STEMS config frame message command identity coordinator chronicle catchup detector
   message_stream holding_record stream_record stream_pace roles
   LIBRARIES ringkv_node ringkv_base_uv ringkv_base)
 # The driver, over a topology and nodes that say what a test wants.

@@ -50,6 +50,7 @@ Test(config, each_contradiction_is_named)
         {"cluster", "ranges", "1000", "power of two"},
         {"client", "request_size_max", "64k", "request_size_max"},
         {"timeouts", "suspect_ms", "100", "heartbeat_ms"},
+        {"cluster", "down_phi", "4", "suspect_phi"},
         {"listen", "client", "0.0.0.0:7400", "insecure"},
         {"listen", "peer", "nonsense", "HOST:PORT"},
         {"listen", "peer", "127.0.0.1:7400", "different"},

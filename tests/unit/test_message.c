@@ -32,6 +32,43 @@ static struct cell sample_cell(void)
         cr_expect_neq(decode(buffer_slice(&(bytes))), STATUS_OK, "one byte more");          \
     } while (0)
 
+static enum status probe_decode(struct slice bytes)
+{
+    uint32_t id;
+    return message_probe_decode(bytes, &id);
+}
+
+static enum status probe_reply_decode(struct slice bytes)
+{
+    struct message_probe_reply reply;
+    return message_probe_reply_decode(bytes, &reply);
+}
+
+Test(message, probe_round_trips)
+{
+    struct buffer bytes = {0};
+    uint32_t id = 0;
+    message_probe_encode(&bytes, 9);
+    cr_assert_eq(message_probe_decode(buffer_slice(&bytes), &id), STATUS_OK);
+    cr_expect_eq(id, 9);
+    EXPECT_WHOLE_ONLY(bytes, probe_decode);
+    buffer_clear(&bytes);
+    message_probe_encode(&bytes, 0);
+    cr_expect_eq(probe_decode(buffer_slice(&bytes)), STATUS_CORRUPT, "no node has the id 0");
+    buffer_clear(&bytes);
+    struct message_probe_reply reply = {.hears = true, .silence_ms = 31};
+    message_probe_reply_encode(&bytes, &reply);
+    struct message_probe_reply out = {0};
+    cr_assert_eq(message_probe_reply_decode(buffer_slice(&bytes), &out), STATUS_OK);
+    cr_expect(out.hears);
+    cr_expect_eq(out.silence_ms, 31);
+    EXPECT_WHOLE_ONLY(bytes, probe_reply_decode);
+    bytes.data[0] = 2;
+    bytes.size--;
+    cr_expect_eq(probe_reply_decode(buffer_slice(&bytes)), STATUS_CORRUPT, "neither yes nor no");
+    buffer_deinit(&bytes);
+}
+
 static enum status hello_decode(struct slice bytes)
 {
     struct message_hello hello;

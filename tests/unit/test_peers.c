@@ -8,7 +8,7 @@
 #include "tests/sim/env_sim.h"
 
 #define MS UINT64_C(1000000)
-#define SIDE_COUNT 2
+#define SIDE_COUNT_MAX 3
 #define BIG_SIZE (1u << 20)
 #define BIG_COUNT 40
 
@@ -34,7 +34,8 @@ struct ask {
 };
 
 static struct world *world;
-static struct side sides[SIDE_COUNT];
+static struct side sides[SIDE_COUNT_MAX];
+static uint32_t side_count;
 static uint8_t big[BIG_SIZE];
 
 /* ------------------------------------------------------------------ what a node would say */
@@ -122,7 +123,7 @@ static void boot(void *context)
                                     .context = side,
                                     .counters = &side->counters};
     cr_assert_eq(peers_open(world_node_env(side->host), &options, &side->peers), STATUS_OK);
-    for (uint32_t index = 0; index < SIDE_COUNT; index++) {
+    for (uint32_t index = 0; index < side_count; index++) {
         if (&sides[index] != side) {
             cr_assert_eq(peers_set(side->peers, index + 1, sides[index].config.peer), STATUS_OK);
         }
@@ -147,13 +148,14 @@ static void logged(void *context, struct world_node *node, enum log_level level,
     }
 }
 
-static void world_start(enum status greeting)
+static void world_start_of(uint32_t count, enum status greeting)
 {
+    side_count = count;
     struct world_options options;
     world_options_calm(&options);
     options.hooks.logged = logged;
     world = world_create(99, &options);
-    for (uint32_t index = 0; index < SIDE_COUNT; index++) {
+    for (uint32_t index = 0; index < side_count; index++) {
         struct side *side = &sides[index];
         *side = (struct side){.host = world_node_add(world), .greeting = greeting};
         config_defaults(&side->config);
@@ -161,10 +163,15 @@ static void world_start(enum status greeting)
         (void)snprintf(side->config.peer, sizeof(side->config.peer), "%s:7401",
                        world_node_host(side->host));
     }
-    for (uint32_t index = 0; index < SIDE_COUNT; index++) {
+    for (uint32_t index = 0; index < side_count; index++) {
         world_node_start(sides[index].host, boot, &sides[index]);
     }
     pass(2000);
+}
+
+static void world_start(enum status greeting)
+{
+    world_start_of(2, greeting);
 }
 
 static void stop_call(void *context)
@@ -181,7 +188,7 @@ static void finish(void *context)
 
 static void world_end(void)
 {
-    for (uint32_t index = 0; index < SIDE_COUNT; index++) {
+    for (uint32_t index = 0; index < side_count; index++) {
         struct side *side = &sides[index];
         if (!world_node_alive(side->host)) {
             continue;
@@ -385,5 +392,98 @@ Test(peers, links_of_a_side_that_vanished_are_closed)
     world_node_crash(sides[0].host, WORLD_CRASH_POWER);
     pass(UINT64_C(30) * 1000);
     cr_expect_eq(silent_links, 1);
+    world_end();
+}
+
+/* ------------------------------------------------------------------ up, suspect, down */
+
+static enum node_peer_state seen(uint32_t by, uint32_t id)
+{
+    struct node_peer_info infos[SIDE_COUNT_MAX];
+    uint32_t count = peers_list(sides[by - 1].peers, infos, SIDE_COUNT_MAX);
+    for (uint32_t index = 0; index < count; index++) {
+        if (infos[index].id == id) {
+            return infos[index].state;
+        }
+    }
+    cr_assert(false, "node %u does not know node %u", by, id);
+    return NODE_PEER_DOWN;
+}
+
+Test(peers, one_bad_link_makes_nobody_down)
+{
+    world_start_of(3, STATUS_OK);
+    net_sim_cut(world_net(world), 0, 1, true); /* Node 1 cannot speak to node 2. */
+    for (uint32_t second = 0; second < 30; second++) {
+        pass(1000);
+        cr_expect_neq(seen(1, 2), NODE_PEER_DOWN, "in second %u", second);
+        cr_expect_neq(seen(2, 1), NODE_PEER_DOWN, "in second %u", second);
+        cr_expect_eq(seen(3, 1), NODE_PEER_UP, "in second %u", second);
+        cr_expect_eq(seen(3, 2), NODE_PEER_UP, "in second %u", second);
+    }
+    cr_expect_eq(seen(1, 2), NODE_PEER_SUSPECT);
+    cr_expect_eq(seen(2, 1), NODE_PEER_SUSPECT);
+    net_sim_cut_both(world_net(world), 2, 1, true); /* The way round is gone too. */
+    pass(5000);
+    cr_expect_eq(seen(1, 2), NODE_PEER_DOWN);
+    net_sim_heal(world_net(world));
+    pass(5000);
+    cr_expect_eq(seen(1, 2), NODE_PEER_UP);
+    cr_expect_eq(seen(2, 1), NODE_PEER_UP);
+    world_end();
+}
+
+Test(peers, one_that_is_gone_is_down_for_all)
+{
+    world_start_of(3, STATUS_OK);
+    world_node_crash(sides[1].host, WORLD_CRASH_POWER);
+    pass(500);
+    cr_expect_eq(seen(1, 2), NODE_PEER_UP, "not yet");
+    pass(2500);
+    cr_expect_eq(seen(1, 2), NODE_PEER_DOWN);
+    cr_expect_eq(seen(3, 2), NODE_PEER_DOWN);
+    cr_expect_eq(seen(1, 3), NODE_PEER_UP);
+    world_end();
+}
+
+/* ------------------------------------------------------------------ members that were removed */
+
+static void drop_call(void *context)
+{
+    (void)context;
+    peers_drop(sides[0].peers, 2);
+    peers_drop(sides[0].peers, 2); /* Harmless. */
+}
+
+static void name_again_call(void *context)
+{
+    (void)context;
+    cr_assert_eq(peers_set(sides[0].peers, 2, sides[1].config.peer), STATUS_OK);
+}
+
+Test(peers, a_dropped_peer_is_dialled_no_more)
+{
+    world_start(STATUS_OK);
+    sides[1].holds = true;
+    struct ask ask = {.size = 1};
+    struct node_peer_info info;
+    world_node_call(sides[0].host, ask_call, &ask);
+    pass(100);
+    uint64_t before = 0;
+    world_node_call(sides[0].host, drop_call, NULL);
+    pass(1000);
+    before = sides[0].counters.frames_in;
+    cr_expect_eq(ask.done, 1);
+    cr_expect_eq(ask.status, STATUS_CLOSED);
+    cr_expect_eq(peers_list(sides[0].peers, &info, 1), 0);
+    cr_expect_not(peers_up(sides[0].peers, 2));
+    world_node_call(sides[1].host, release_call, NULL);
+    pass(10000);
+    cr_expect_gt(sides[0].counters.frames_in, before, "what node 2 sends on its own is answered");
+    struct peer_request request = {.peer_id = 2, .type = FRAME_READ, .done = ask_done};
+    cr_expect_eq(peers_request(sides[0].peers, &request, (struct slice){0}), STATUS_UNAVAILABLE);
+    world_node_call(sides[0].host, name_again_call, NULL);
+    pass(2000);
+    cr_expect(peers_up(sides[0].peers, 2), "it may be a member again");
     world_end();
 }
