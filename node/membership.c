@@ -183,6 +183,29 @@ static enum status peers_follow(struct membership *membership)
     return STATUS_OK;
 }
 
+/* Who is neither a member nor a server of the group is dialled no more. */
+static void peers_forget(struct membership *membership)
+{
+    struct node_peer_info infos[RING_MEMBER_COUNT_MAX];
+    struct group_configuration configuration = {0};
+    if (membership->current.cluster_id == 0) {
+        return; /* The bootstrap list is all there is to go by. */
+    }
+    bool part = membership_group_configuration(membership, &configuration);
+    uint32_t count = peers_list(membership->peers, infos, RING_MEMBER_COUNT_MAX);
+    for (uint32_t index = 0; index < count; index++) {
+        uint32_t id = infos[index].id;
+        bool needed = topology_member_find(&membership->current, id) != NULL;
+        for (uint32_t server = 0; part && server < configuration.server_count; server++) {
+            needed = needed || configuration.servers[server].id == id;
+        }
+        if (!needed) {
+            log_info(membership->env, "peer.dropped", "peer=%u", id);
+            peers_drop(membership->peers, id);
+        }
+    }
+}
+
 /* Whether `topology` may take the place of the current one. STATUS_EXISTS: it is not newer. */
 static enum status adoptable(const struct membership *membership, const struct topology *topology)
 {
@@ -446,6 +469,7 @@ static void tick_fired(struct env_timer *timer)
     }
     record_begin(membership);
     seat_look(&membership->seat);
+    peers_forget(membership);
     env_timer_start_ms(membership->env, timer, TICK_MS);
 }
 
