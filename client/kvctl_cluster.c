@@ -72,16 +72,40 @@ static void tolerance_print(const struct kv_ring *ring, const struct tolerance *
     }
 }
 
-static enum kvctl_exit status_rows(struct kvctl *kvctl, const struct kv_status *status)
+/* One letter for what is heard of a node, one for its part in the cluster; ? is unknown. */
+static char heard_letter(const struct kv_member_status *member)
+{
+    return strcmp(member->state, "up") == 0        ? 'U'
+           : strcmp(member->state, "suspect") == 0 ? 'S'
+           : strcmp(member->state, "down") == 0    ? 'D'
+                                                   : '?';
+}
+
+static char part_letter(const struct kv_ring *ring, uint32_t id)
+{
+    const struct kv_member *member = ring == NULL ? NULL : kv_ring_member(ring, id);
+    if (member == NULL) {
+        return '?';
+    }
+    return strcmp(member->state, "active") == 0    ? 'N'
+           : strcmp(member->state, "joining") == 0 ? 'J'
+           : strcmp(member->state, "leaving") == 0 ? 'L'
+                                                   : '?';
+}
+
+/* `ring` is NULL while there is no cluster. */
+static enum kvctl_exit status_rows(struct kvctl *kvctl, const struct kv_ring *ring,
+                                   const struct kv_status *status)
 {
     static const struct output_column columns[] = {
-        {"node", true},   {"state", false}, {"heard", true}, {"keys", true},
-        {"stored", true}, {"epoch", true},  {"raft", false}};
+        {"is", false},  {"node", true},   {"state", false}, {"heard", true},
+        {"keys", true}, {"stored", true}, {"epoch", true},  {"raft", false}};
     struct output_rows rows = {.columns = columns, .column_count = ARRAY_COUNT(columns)};
     for (uint32_t index = 0; index < status->member_count; index++) {
         const struct kv_member_status *member = &status->members[index];
         char size[OUTPUT_NUMBER_SIZE_MAX];
         bool table = kvctl->output == KVCTL_TABLE;
+        output_cell(&rows, "%c%c", heard_letter(member), part_letter(ring, member->id));
         output_cell(&rows, "%" PRIu32, member->id);
         output_cell(&rows, "%s", member->state);
         if (member->heard) {
@@ -105,6 +129,7 @@ static void seen_by_print(const struct kv_status *status)
 {
     (void)printf("as seen by node %" PRIu32 " (%s, version %s, raft %s of term %" PRIu64 ")\n\n",
                  status->id, status->state, status->version, status->raft_role, status->raft_term);
+    (void)printf("U up, S suspect, D down / N normal, J joining, L leaving\n");
 }
 
 /* The summary above the table, which needs the ring. */
@@ -127,23 +152,23 @@ static void summary_print(const struct kv_ring *ring, const struct kv_status *st
 static enum kvctl_exit status_run(struct kvctl *kvctl, struct kv_status *status)
 {
     struct kv_result result;
-    const struct kv_ring *ring;
+    const struct kv_ring *ring = NULL;
     if (kv_status(kvctl->client, NULL, status, &result) != KV_OK) {
         return kvctl_judge(&result, "status");
     }
     if (kvctl->output == KVCTL_JSON || kvctl->output == KVCTL_RAW) {
         return json_pass(result.value);
     }
-    if (kvctl->output == KVCTL_TABLE && status->epoch == 0) {
+    if (status->epoch > 0 && kv_ring(kvctl->client, &ring, &result) != KV_OK) {
+        return kvctl_judge(&result, "status");
+    }
+    if (kvctl->output == KVCTL_TABLE && ring == NULL) {
         (void)printf("NO CLUSTER YET: it begins once all nodes of --bootstrap have met\n");
         seen_by_print(status);
     } else if (kvctl->output == KVCTL_TABLE) {
-        if (kv_ring(kvctl->client, &ring, &result) != KV_OK) {
-            return kvctl_judge(&result, "status");
-        }
         summary_print(ring, status);
     }
-    return status_rows(kvctl, status);
+    return status_rows(kvctl, ring, status);
 }
 
 enum kvctl_exit command_status(struct kvctl *kvctl)

@@ -65,7 +65,8 @@ const struct kvctl_command kvctl_commands[] = {
      "In no order. A key that is there throughout is listed at least once."},
     {"status", "", 0, 0, OPTIONS_COMMON, command_status, "Show how the cluster fares.",
      "As the node that answers sees it. Begins with how many more nodes may fail before some keys "
-     "have no quorum."},
+     "have no quorum. Then, for each node: U, S or D, as it is up, suspect or down, and N, J or L, "
+     "as it is a normal member, joining or leaving."},
     {"node list", "", 0, 0, OPTIONS_COMMON, command_node_list, "List the nodes.",
      "Addresses, zone, weight, share of the ring, and whether the answering node hears from them."},
     {"ring show", "", 0, 0, OPTIONS_COMMON | B(RANGES), command_ring_show,

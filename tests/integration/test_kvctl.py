@@ -72,6 +72,8 @@ def test_reports(stage):
     assert re.search(r"^ +3 +default +1 +1024", kvctl("ring", "show"), re.MULTILINE)
     assert json.loads(kvctl("status", "-o", "json"))["state"] == "serving"
     assert "3 of 3 nodes up" in kvctl("status")
+    assert len(re.findall(r"^UN +[123] ", kvctl("status"), re.MULTILINE)) == 3
+    assert re.search(r"^UN\t2\t", kvctl("status", "-o", "tsv"), re.MULTILINE)
     assert len(kvctl("node", "list").splitlines()) == 4
     place = json.loads(kvctl("ring", "locate", "{x}a", "-o", "json"))
     assert place["slot"] == json.loads(kvctl("ring", "locate", "x", "-o", "json"))["slot"]
@@ -86,6 +88,8 @@ def test_exit_codes_without_nodes_and_without_quorum(stage):
     kvctl("put", "a", "c")
     assert kvctl("get", "a") == "c"
     assert "if one more node fails" in kvctl("status")
+    wait_until(lambda: re.search(r"^DN +2 ", kvctl("status"), re.MULTILINE), 15, "node 2 is down")
+    assert re.search(r"^UN +3 ", kvctl("status"), re.MULTILINE)
     cluster[3].kill()
 
     def refused():
