@@ -50,8 +50,9 @@ struct config {
     char join[ADDRESS_TEXT_SIZE_MAX]; /* A member's peer address; "" for a node of the bootstrap. */
     uint32_t replicas;                /* 3, or the count of members if that is less. */
     uint32_t ranges;                  /* 1024 */
-    uint32_t suspect_phi; /* 5: a peer this long silent is not counted on (detector.h). */
-    uint32_t down_phi;    /* 12: and is down, if others do not hear it either. */
+    uint32_t suspect_phi;          /* 5: a peer this long silent is not counted on (detector.h). */
+    uint32_t auto_replace_after_s; /* 0: off. A member down for so long is replaced (replacer.h). */
+    uint32_t down_phi;             /* 12: and is down, if others do not hear it either. */
     /* [client] */
     uint32_t connections_max;  /* 10000 */
     uint32_t key_size_max;     /* 64 KiB */

@@ -23,6 +23,7 @@
 #include "node/membership.h"
 #include "node/peers.h"
 #include "node/proposals.h"
+#include "node/replacer.h"
 #include "node/replica.h"
 #include "node/server.h"
 #include "node/service.h"
@@ -68,6 +69,7 @@ struct node {
     struct stream_source stream_source;
     struct stream_target stream_target;
     struct driver_link driver_link;
+    struct replacer replacer;
     struct service service;
     struct coordinator *coordinator;
     struct server *server;
@@ -98,6 +100,7 @@ static void state_set(struct node *node, enum node_state state, enum status why)
 static void moves_stop(struct node *node)
 {
     driver_link_stop(&node->driver_link);
+    replacer_stop(&node->replacer);
     holding_stop(&node->holding);
     stream_target_stop(&node->stream_target);
     stream_source_stop(&node->stream_source);
@@ -250,6 +253,7 @@ static void group_led(void *context, bool leads)
     membership_hello(node->membership, &own);
     driver_greeted(node->driver_link.driver, &own);
     driver_lead(node->driver_link.driver, leads);
+    replacer_lead(&node->replacer, leads);
 }
 
 static const struct membership_events membership_events = {
@@ -374,6 +378,11 @@ static enum status parts_open(struct node *node)
     if (status != STATUS_OK) {
         return status;
     }
+    const struct replacer_options replacer_options = {.config = &node->config,
+                                                      .membership = node->membership,
+                                                      .peers = node->peers,
+                                                      .proposals = node->proposals};
+    replacer_init(&node->replacer, node->env, &replacer_options);
     node->service = (struct service){.peers = node->peers,
                                      .membership = node->membership,
                                      .proposals = node->proposals,

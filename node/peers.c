@@ -214,10 +214,15 @@ enum node_peer_state peer_state(const struct peer *peer)
     return detector_state(&peer->detector, env_monotonic_ns(peer->peers->env));
 }
 
-bool peers_up(const struct peers *peers, uint32_t id)
+enum node_peer_state peers_state(const struct peers *peers, uint32_t id)
 {
     const struct peer *peer = peer_find(peers, id);
-    return peer != NULL && peer_state(peer) == NODE_PEER_UP;
+    return peer == NULL ? NODE_PEER_DOWN : peer_state(peer);
+}
+
+bool peers_up(const struct peers *peers, uint32_t id)
+{
+    return peers_state(peers, id) == NODE_PEER_UP;
 }
 
 uint64_t peers_silence_ms(const struct peers *peers, uint32_t id)

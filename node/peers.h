@@ -109,6 +109,8 @@ bool peers_link_congested(const struct peer_link *link);
 void peers_reply(struct peers *peers, struct peer_link *link, const struct frame *request,
                  enum status status, struct slice payload);
 
+/* DOWN if it is not known. */
+enum node_peer_state peers_state(const struct peers *peers, uint32_t id);
 /* A ready connection, and not silent for longer than its rhythm explains (detector.h). */
 bool peers_up(const struct peers *peers, uint32_t id);
 /* How long nothing was heard of it; UINT64_MAX: never was, in this life. */
