@@ -727,6 +727,20 @@ static void self_info(const struct node *node, struct node_peer_info *info)
                                     .epoch = node_topology(node)->stamp.epoch};
 }
 
+/* Peers are kept that are no members any more, so that they learn of it. Returns how many are left;
+ * all of them as long as there is no topology to name any. */
+static uint32_t members_keep(const struct node *node, struct node_peer_info *infos, uint32_t count)
+{
+    const struct topology *topology = node_topology(node);
+    uint32_t kept = 0;
+    for (uint32_t index = 0; index < count; index++) {
+        if (topology->cluster_id == 0 || topology_member_find(topology, infos[index].id) != NULL) {
+            infos[kept++] = infos[index];
+        }
+    }
+    return kept;
+}
+
 uint32_t node_peers(const struct node *node, struct node_peer_info *infos, uint32_t capacity)
 {
     if (capacity == 0) {
@@ -734,7 +748,7 @@ uint32_t node_peers(const struct node *node, struct node_peer_info *infos, uint3
     }
     uint32_t count = 0;
     if (node->peers != NULL) {
-        count = peers_list(node->peers, infos, capacity - 1);
+        count = members_keep(node, infos, peers_list(node->peers, infos, capacity - 1));
     }
     uint32_t at = count++;
     for (; at > 0 && infos[at - 1].id > node->config.id; at--) {
