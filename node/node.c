@@ -716,6 +716,11 @@ struct lsm *node_engine(const struct node *node)
     return node->open_under_way ? NULL : node->lsm;
 }
 
+const struct holding *node_holding(const struct node *node)
+{
+    return node->open_under_way ? NULL : &node->holding;
+}
+
 static void self_info(const struct node *node, struct node_peer_info *info)
 {
     struct lsm_stats stats;

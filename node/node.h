@@ -112,6 +112,10 @@ struct lsm *node_engine(const struct node *node);
 struct driver;
 const struct driver *node_driver(const struct node *node);
 
+/* NULL while OPENING. */
+struct holding;
+const struct holding *node_holding(const struct node *node);
+
 struct server;
 struct server *node_server(const struct node *node);
 

@@ -49,6 +49,12 @@ struct world_hooks {
     /* A node has crashed, also by a crash inside a job; its memory is gone. */
     void (*crashed)(void *context, struct world_node *node);
     void (*logged)(void *context, struct world_node *node, enum log_level level, struct slice line);
+    /* A whole frame: as it is sent, whether it will arrive or not, and right before its receiver is
+     * told of it. */
+    void (*frame_sent)(void *context, struct world_node *from, struct world_node *to,
+                       struct slice frame);
+    void (*frame_arrives)(void *context, struct world_node *from, struct world_node *to,
+                          struct slice frame);
     void *context;
 };
 

@@ -23,8 +23,10 @@ struct check_version {
 
 struct check_key {
     struct version floor_quorum; /* Greatest of ended operations at QUORUM or ALL. */
-    struct version floor_all;    /* Of those at ALL. */
-    struct version acknowledged; /* Of acknowledged writes, of any level. */
+    struct version floor_all;    /* Of those at ALL, */
+    uint64_t floor_all_epoch;    /* whose coordinators went by this topology at most. */
+    struct version acknowledged; /* Of acknowledged writes at QUORUM or ALL. */
+    uint64_t merged_epoch;       /* What was acknowledged at ONE before may be gone. */
     struct check_version *versions;
     uint32_t version_count;
     uint32_t version_capacity;
@@ -100,8 +102,17 @@ static struct check_key *key_of(struct check *check, uint32_t key)
     return &check->keys[key];
 }
 
+/* (4). At ONE a node that slept through a move may ask itself, and no other is asked. */
+static struct version floor_of(const struct check_key *key, enum level level, uint64_t epoch)
+{
+    if (level != LEVEL_ONE) {
+        return key->floor_quorum;
+    }
+    return epoch >= key->floor_all_epoch ? key->floor_all : (struct version){0};
+}
+
 struct check_operation *check_begin(struct check *check, enum check_kind kind, uint32_t key,
-                                    enum level level)
+                                    enum level level, uint64_t epoch)
 {
     ASSERT(check->operation_count < check->operation_count_max);
     struct check_operation *operation = &check->operations[check->operation_count++];
@@ -111,7 +122,9 @@ struct check_operation *check_begin(struct check *check, enum check_kind kind, u
         .kind = kind,
         .key = key,
         .level = level,
-        .floor = level == LEVEL_ONE ? state->floor_all : state->floor_quorum,
+        .floor = floor_of(state, level, epoch),
+        .epoch = epoch,
+        .epoch_last = epoch,
     };
     check->counts.by_kind[kind]++;
     return operation;
@@ -201,13 +214,16 @@ static void version_raise(struct version *floor, struct version version)
     }
 }
 
-static void floors_raise(struct check_key *key, enum level level, struct version version)
+static void floors_raise(struct check_key *key, const struct check_operation *operation,
+                         struct version version)
 {
-    if (level != LEVEL_ONE) {
+    if (operation->level != LEVEL_ONE) {
         version_raise(&key->floor_quorum, version);
     }
-    if (level == LEVEL_ALL) {
+    if (operation->level == LEVEL_ALL) {
         version_raise(&key->floor_all, version);
+        key->floor_all_epoch = operation->epoch_last > key->floor_all_epoch ? operation->epoch_last
+                                                                            : key->floor_all_epoch;
     }
 }
 
@@ -256,8 +272,31 @@ static void write_acknowledged(struct check *check, struct check_operation *oper
     if (version_compare(operation->seen_max, version) > 0) {
         operation_violate(check, operation, "its value was read at a version above its own");
     }
-    version_raise(&key->acknowledged, version);
-    floors_raise(key, operation->level, version);
+    if (operation->level != LEVEL_ONE) {
+        version_raise(&key->acknowledged, version);
+    }
+    floors_raise(key, operation, version);
+}
+
+void check_merged(struct check *check, uint32_t key, uint64_t epoch)
+{
+    struct check_key *state = key_of(check, key);
+    state->merged_epoch = epoch > state->merged_epoch ? epoch : state->merged_epoch;
+}
+
+/* (6): what the last read of a key must at least return. */
+static struct version acknowledged_of(const struct check *check, uint32_t number)
+{
+    const struct check_key *key = &check->keys[number];
+    struct version acknowledged = key->acknowledged;
+    for (uint32_t index = 0; index < check->operation_count; index++) {
+        const struct check_operation *operation = &check->operations[index];
+        if (operation->key == number && operation->outcome == CHECK_OK &&
+            operation->level == LEVEL_ONE && operation->epoch >= key->merged_epoch) {
+            version_raise(&acknowledged, operation->version);
+        }
+    }
+    return acknowledged;
 }
 
 void check_end(struct check *check, struct check_operation *operation, enum check_outcome outcome,
@@ -340,17 +379,20 @@ static void floor_judge(struct check *check, const struct check_operation *opera
                         const struct check_result *result)
 {
     char what[160];
-    const struct check_key *key = key_of(check, operation->key);
+    struct version acknowledged = {0};
     if (version_compare(result->version, operation->floor) < 0) {
         (void)snprintf(what, sizeof(what), "read " VERSION_FORMAT ", which is older",
                        VERSION_ARGUMENTS(result->version));
         operation_violate(check, operation, what);
     }
-    if (result->last && version_compare(result->version, key->acknowledged) < 0) {
+    if (result->last) {
+        acknowledged = acknowledged_of(check, operation->key);
+    }
+    if (version_compare(result->version, acknowledged) < 0) {
         (void)snprintf(what, sizeof(what),
                        "the last read has " VERSION_FORMAT ", but " VERSION_FORMAT
                        " was acknowledged",
-                       VERSION_ARGUMENTS(result->version), VERSION_ARGUMENTS(key->acknowledged));
+                       VERSION_ARGUMENTS(result->version), VERSION_ARGUMENTS(acknowledged));
         operation_violate(check, operation, what);
     }
 }
@@ -371,7 +413,7 @@ void check_read(struct check *check, struct check_operation *operation,
     }
     if (result->versioned) {
         floor_judge(check, operation, result);
-        floors_raise(key, operation->level, result->version);
+        floors_raise(key, operation, result->version);
     }
     check_end(check, operation, CHECK_OK, (struct version){0});
 }

@@ -10,9 +10,11 @@
  *  (2) One version, one operation.
  *  (3) What was refused definitely is never seen.
  *  (4) A read at QUORUM or ALL returns at least the greatest version that any operation at such a
- *      level had ended with before the read began; a read at ONE, that of operations at ALL.
+ *      level had ended with before the read began; a read at ONE, that of operations at ALL, unless
+ *      its coordinator goes by an older topology than theirs did.
  *  (5) An acknowledged write at QUORUM or ALL has a greater version than those of (4).
- *  (6) The last read of a key, at ALL, returns at least every acknowledged version, of any level.
+ *  (6) The last read of a key, at ALL, returns at least every acknowledged version, of any level;
+ * but for one of level ONE that lay on a replica which others merged a majority without.
  */
 #ifndef TESTS_SIM_KVSIM_CHECK_H
 #define TESTS_SIM_KVSIM_CHECK_H
@@ -58,6 +60,8 @@ struct check_operation {
     struct version version;  /* Of an acknowledged write, once told; else zero. */
     struct version seen_max; /* The greatest version its value was read at. */
     struct version floor;    /* (4) and (5), as of its begin. */
+    uint64_t epoch;          /* Its coordinator goes by this topology, or a later one; */
+    uint64_t epoch_last;     /* by this one as it answered. */
 };
 
 struct check *check_open(uint32_t key_count, uint32_t operation_count_max);
@@ -67,8 +71,9 @@ void check_close(struct check *check);
 const char *check_violation(const struct check *check);
 void check_violate(struct check *check, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* `epoch`: of the topology that the node which is asked goes by. */
 struct check_operation *check_begin(struct check *check, enum check_kind kind, uint32_t key,
-                                    enum level level);
+                                    enum level level, uint64_t epoch);
 /* The bytes a SET writes; `to` holds operation->value_size. */
 void check_value(const struct check_operation *operation, uint8_t *to);
 /* It ended without a result that is judged otherwise. `version` zero: not told. */
@@ -87,6 +92,10 @@ struct check_result {
 };
 void check_read(struct check *check, struct check_operation *operation,
                 const struct check_result *result);
+
+/* The replicas of a key were followed by others, each of which merged a majority of them, in an
+ * operation that began with that epoch: see (6). */
+void check_merged(struct check *check, uint32_t key, uint64_t epoch);
 
 uint32_t check_operation_count(const struct check *check);
 uint32_t check_key_name(uint32_t key, char *to, size_t size); /* Returns its length. */

@@ -369,6 +369,7 @@ static void answer_take(struct client *client, struct slice reply)
         return;
     }
     show(client, flight.operation, "<-", reply);
+    flight.operation->epoch_last = client->clients->cluster->nodes[client->target].epoch;
     if (item.type == RESP_ERROR) {
         if (insists(client)) {
             check_violate(check, "in quiet, node %u answers form %d: %.*s", client->target + 1,
@@ -542,7 +543,8 @@ static void ask(struct client *client, enum client_form form, uint32_t key, enum
 {
     struct check *check = client->clients->check;
     const struct plan *plan = client->clients->plan;
-    struct check_operation *operation = check_begin(check, kind_of(form), key, level);
+    uint64_t epoch = client->clients->cluster->nodes[client->target].epoch;
+    struct check_operation *operation = check_begin(check, kind_of(form), key, level, epoch);
     struct words words = {0};
     struct buffer bytes = {0};
     uint8_t *value = NULL;
@@ -673,7 +675,9 @@ static void work(struct client *client)
         if (insists(client) && client->step < client->step_count) {
             connect_to(client, client->steps[client->step].node);
         } else if (!insists(client) && client->quota > 0) {
-            connect_to(client, (uint32_t)draw(client, clients->plan->node_count));
+            uint32_t target = (uint32_t)draw(client, clients->cluster->count);
+            bool spare = clients->cluster->nodes[target].spare;
+            connect_to(client, spare ? target % clients->plan->node_count : target);
         }
         return;
     }

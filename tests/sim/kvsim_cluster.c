@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/checksum.h"
 #include "lsm/lsm.h"
 #include "node/coordinator_internal.h"
 #include "raft/group.h"
@@ -33,7 +34,7 @@ static uint64_t draw_ms(struct cluster *cluster, uint64_t ms_max)
 static void start_later(struct cluster_node *node, uint64_t delay_ms)
 {
     struct cluster *cluster = node->cluster;
-    if (cluster->over || node->restart_due) {
+    if (cluster->over || node->restart_due || node->lost) {
         return;
     }
     node->restart_due = true;
@@ -97,6 +98,25 @@ static void node_changed(void *context, enum node_state state, enum status why)
     }
 }
 
+/* Whom a node that joins asks first: a member; if none can be asked who they are, the first node.
+ */
+static void contact_draw(const struct cluster_node *node, struct config *config)
+{
+    const struct cluster *cluster = node->cluster;
+    uint32_t contact = 0;
+    uint32_t drawn = (uint32_t)prng_below(cluster->prng, cluster->count);
+    for (uint32_t step = 0; step < cluster->count; step++) {
+        uint32_t index = (drawn + step) % cluster->count;
+        if (&cluster->nodes[index] != node && !cluster->nodes[index].lost &&
+            cluster_is_member(cluster, index)) {
+            contact = index;
+            break;
+        }
+    }
+    (void)snprintf(config->join, sizeof(config->join), "%s:%d",
+                   world_node_host(cluster->nodes[contact].host), NODE_PORT_PEER);
+}
+
 static void config_make(const struct cluster_node *node, struct config *config)
 {
     const struct cluster *cluster = node->cluster;
@@ -109,8 +129,16 @@ static void config_make(const struct cluster_node *node, struct config *config)
                    NODE_PORT_PEER);
     (void)snprintf(config->admin, sizeof(config->admin), "off");
     config->insecure = true;
-    config->bootstrap_count = cluster->count;
-    for (uint32_t index = 0; index < cluster->count; index++) {
+    if (cluster->plan->zone_count > 0) {
+        (void)snprintf(config->zone, sizeof(config->zone), "zone-%u",
+                       node->id % cluster->plan->zone_count);
+    }
+    if (world_node_index(node->host) >= cluster->plan->node_count) {
+        contact_draw(node, config);
+        return;
+    }
+    config->bootstrap_count = cluster->plan->node_count;
+    for (uint32_t index = 0; index < config->bootstrap_count; index++) {
         struct config_bootstrap *entry = &config->bootstrap[index];
         entry->id = cluster->nodes[index].id;
         (void)snprintf(entry->peer_address, sizeof(entry->peer_address), "%s:%d",
@@ -143,11 +171,12 @@ static void node_start_due(void *context)
     struct cluster_node *node = context;
     struct cluster *cluster = node->cluster;
     node->restart_due = false;
-    if (world_node_alive(node->host) || cluster->over) {
+    if (world_node_alive(node->host) || cluster->over || node->lost) {
         return;
     }
     node->state = NODE_OPENING;
     node->stopping = false;
+    node->epoch = 0;
     node->starts++;
     cluster->counts.starts++;
     world_node_start(node->host, node_boot, node);
@@ -160,13 +189,16 @@ void cluster_init(struct cluster *cluster, struct world *world, const struct pla
                                 .plan = plan,
                                 .check = check,
                                 .prng = world_prng(world),
-                                .count = plan->node_count};
+                                .count = plan->node_count + plan->spare_count};
     for (uint32_t index = 0; index < cluster->count; index++) {
         struct world_node *host = world_node_add(world);
         ASSERT(world_node_index(host) == index);
         cluster->nodes[index] =
             (struct cluster_node){.cluster = cluster, .host = host, .id = index + 1};
-        start_later(&cluster->nodes[index], draw_ms(cluster, BOOT_MS_MAX));
+        cluster->nodes[index].spare = index >= plan->node_count;
+        if (!cluster->nodes[index].spare) {
+            start_later(&cluster->nodes[index], draw_ms(cluster, BOOT_MS_MAX));
+        }
     }
 }
 
@@ -183,6 +215,43 @@ void cluster_crashed(struct cluster *cluster, struct world_node *host)
 
 /* ------------------------------------------------------------------ rules */
 
+/* All that a node could tell of a topology. */
+static uint64_t content_of(const struct topology *topology)
+{
+    struct buffer bytes = {0};
+    topology_encode(&bytes, topology);
+    uint64_t content = checksum64(buffer_slice(&bytes), 0);
+    buffer_deinit(&bytes);
+    return content;
+}
+
+/* (1), once for each epoch that a node comes to. */
+static void epoch_observe(struct cluster_node *node, const struct topology *topology)
+{
+    struct cluster *cluster = node->cluster;
+    uint64_t epoch = topology->stamp.epoch;
+    if (epoch >= CLUSTER_EPOCH_COUNT_MAX) {
+        check_violate(cluster->check, "node %u: epoch %" PRIu64 ", more than anyone asked for",
+                      node->id, epoch);
+        return;
+    }
+    uint64_t content = content_of(topology);
+    struct topology_stamp *known = &cluster->epochs[epoch].stamp;
+    if (cluster->epochs[epoch].cluster_id == 0) {
+        cluster->epochs[epoch].cluster_id = topology->cluster_id;
+        cluster->epochs[epoch].content = content;
+        *known = topology->stamp;
+    }
+    if (cluster->epochs[epoch].cluster_id != topology->cluster_id ||
+        cluster->epochs[epoch].content != content || known->hash != topology->stamp.hash ||
+        known->generation.number != topology->stamp.generation.number ||
+        known->generation.id != topology->stamp.generation.id) {
+        check_violate(cluster->check, "two topologies of epoch %" PRIu64 ", one on node %u", epoch,
+                      node->id);
+    }
+    cluster->epoch_max = epoch > cluster->epoch_max ? epoch : cluster->epoch_max;
+}
+
 static void topology_observe(struct cluster_node *node)
 {
     struct cluster *cluster = node->cluster;
@@ -195,39 +264,29 @@ static void topology_observe(struct cluster_node *node)
         return;
     }
     if (node->state == NODE_SERVING) {
-        if (epoch < node->epoch_max) {
-            check_violate(cluster->check, "node %u: epoch %" PRIu64 " after %" PRIu64, node->id,
-                          epoch, node->epoch_max);
-        }
-        node->epoch_max = epoch;
+        node->epoch_max = epoch > node->epoch_max ? epoch : node->epoch_max;
     }
-    if (epoch >= CLUSTER_EPOCH_COUNT_MAX) {
-        check_violate(cluster->check, "node %u: epoch %" PRIu64 ", more than anyone asked for",
-                      node->id, epoch);
-        return;
+    if (epoch == node->epoch) {
+        return; /* What it goes by is replaced as a whole, or not at all. */
     }
-    struct topology_stamp *known = &cluster->epochs[epoch].stamp;
-    if (cluster->epochs[epoch].cluster_id == 0) {
-        cluster->epochs[epoch].cluster_id = topology->cluster_id;
-        *known = topology->stamp;
+    if (epoch < node->epoch) {
+        check_violate(cluster->check, "node %u: epoch %" PRIu64 " after %" PRIu64, node->id, epoch,
+                      node->epoch);
     }
-    if (cluster->epochs[epoch].cluster_id != topology->cluster_id ||
-        known->hash != topology->stamp.hash ||
-        known->generation.number != topology->stamp.generation.number ||
-        known->generation.id != topology->stamp.generation.id) {
-        check_violate(cluster->check, "two topologies of epoch %" PRIu64 ", one on node %u", epoch,
-                      node->id);
+    node->epoch = epoch;
+    epoch_observe(node, topology);
+    if (cluster->adopted != NULL) {
+        cluster->adopted(cluster->adopted_context, node);
     }
 }
 
-/* Opened by its files with less than it had when it served: the record was not durable. */
+/* Opened by its files without any topology after it had served by one: the record of the first was
+ * not durable. Of later ones it may not be: then the fences are (kvsim_ownership.h). */
 static void restart_observe(struct cluster_node *node)
 {
     const struct topology *topology = node_topology(node->node);
-    if (node->state == NODE_JOINING && topology->stamp.epoch < node->epoch_max) {
-        check_violate(node->cluster->check,
-                      "node %u came back with epoch %" PRIu64 " after %" PRIu64, node->id,
-                      topology->stamp.epoch, node->epoch_max);
+    if (node->state == NODE_JOINING && node->epoch_max > 0 && topology->cluster_id == 0) {
+        check_violate(node->cluster->check, "node %u came back without a topology", node->id);
     }
 }
 
@@ -288,6 +347,35 @@ struct cluster_node *cluster_node_at(struct cluster *cluster, uint32_t index)
     return &cluster->nodes[index];
 }
 
+struct cluster_node *cluster_node_find(struct cluster *cluster, uint32_t id)
+{
+    return id >= 1 && id <= cluster->count ? &cluster->nodes[id - 1] : NULL;
+}
+
+const struct topology *cluster_topology(const struct cluster *cluster)
+{
+    const struct topology *newest = NULL;
+    for (uint32_t index = 0; index < cluster->count; index++) {
+        const struct cluster_node *node = &cluster->nodes[index];
+        if (!cluster_node_runs(node) || node->state == NODE_OPENING) {
+            continue;
+        }
+        const struct topology *topology = node_topology(node->node);
+        if (topology->cluster_id != 0 &&
+            (newest == NULL || topology_stamp_compare(&topology->stamp, &newest->stamp) > 0)) {
+            newest = topology;
+        }
+    }
+    return newest;
+}
+
+bool cluster_is_member(const struct cluster *cluster, uint32_t index)
+{
+    ASSERT(index < cluster->count);
+    const struct topology *topology = cluster_topology(cluster);
+    return topology != NULL && topology_member_find(topology, cluster->nodes[index].id) != NULL;
+}
+
 bool cluster_node_runs(const struct cluster_node *node)
 {
     return world_node_alive(node->host) && !world_node_paused(node->host) && node->node != NULL;
@@ -315,12 +403,31 @@ void cluster_node_stop(struct cluster_node *node)
     world_node_call(node->host, node_stop_call, node->node);
 }
 
+void cluster_node_join(struct cluster_node *node)
+{
+    ASSERT(node->spare);
+    node->spare = false;
+    start_later(node, draw_ms(node->cluster, BOOT_MS_MAX));
+}
+
+void cluster_node_lose(struct cluster_node *node)
+{
+    node->lost = true;
+    cluster_node_crash(node, WORLD_CRASH_POWER);
+}
+
+void cluster_node_revive(struct cluster_node *node)
+{
+    node->lost = false;
+    start_later(node, 0);
+}
+
 void cluster_quiet(struct cluster *cluster)
 {
     cluster->quiet = true;
     for (uint32_t index = 0; index < cluster->count; index++) {
         struct cluster_node *node = &cluster->nodes[index];
-        if (!world_node_alive(node->host)) {
+        if (!world_node_alive(node->host) && !node->spare) {
             node->restart_due = false; /* A later event of the old plan finds it running. */
             start_later(node, 0);
         }
@@ -334,9 +441,9 @@ uint64_t cluster_clock_ms_max(const struct cluster *cluster)
 
 /* ------------------------------------------------------------------ the end */
 
-static bool node_settled(const struct cluster_node *node, char *why, size_t size)
+static bool node_settled(const struct cluster_node *node, uint32_t member_count, char *why,
+                         size_t size)
 {
-    const struct cluster *cluster = node->cluster;
     if (!cluster_node_runs(node) || node->state != NODE_SERVING) {
         (void)snprintf(why, size, "node %u does not serve (alive=%d state=%d)", node->id,
                        world_node_alive(node->host), (int)node->state);
@@ -346,9 +453,9 @@ static bool node_settled(const struct cluster_node *node, char *why, size_t size
         (void)snprintf(why, size, "node %u takes no writes", node->id);
         return false;
     }
-    struct node_peer_info infos[PLAN_NODE_COUNT_MAX];
-    uint32_t count = node_peers(node->node, infos, PLAN_NODE_COUNT_MAX);
-    if (count != cluster->count) {
+    struct node_peer_info infos[PLAN_HOST_COUNT_MAX];
+    uint32_t count = node_peers(node->node, infos, PLAN_HOST_COUNT_MAX);
+    if (count != member_count) {
         (void)snprintf(why, size, "node %u knows %u nodes", node->id, count);
         return false;
     }
@@ -362,13 +469,23 @@ static bool node_settled(const struct cluster_node *node, char *why, size_t size
     return true;
 }
 
+/* Whether it has its part in the cluster yet to get, or had it and left. */
+static bool node_is_outside(const struct cluster_node *node)
+{
+    return node->spare || node->lost || node->epoch_max > 0;
+}
+
 bool cluster_converged(struct cluster *cluster, char *why, size_t size)
 {
     const struct topology_stamp *stamp = NULL;
+    const struct topology *newest = cluster_topology(cluster);
     uint32_t leaders = 0;
     for (uint32_t index = 0; index < cluster->count; index++) {
         const struct cluster_node *node = &cluster->nodes[index];
-        if (!node_settled(node, why, size)) {
+        if (!cluster_is_member(cluster, index) && node_is_outside(node)) {
+            continue;
+        }
+        if (!node_settled(node, newest == NULL ? 0 : newest->member_count, why, size)) {
             return false;
         }
         const struct topology *topology = node_topology(node->node);

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "raft/group.h"
 #include "tests/sim/heap_sim.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -18,6 +19,10 @@
 #define DRIFT_PPM_MAX 3000
 #define POWER_CALLS_MAX 40 /* File calls until a loss of power inside a job. */
 #define BUSY_AFTER_MS 3000 /* After a pause or a slow disk, a node catches up. */
+#define WEDGE_MS_MIN 8000
+#define WEDGE_MS_MAX 20000
+#define EPOCH_US_MAX 5000     /* From the adoption of an epoch until a node dies of it. */
+#define EPOCH_CUT_MS_MAX 1500 /* Of a cut that begins with it. */
 
 /* One trouble that lasts. */
 struct trouble {
@@ -145,9 +150,13 @@ static void trouble_set(const struct trouble *trouble, bool on)
     case FAULT_STORM:
         storm_set(trouble->nemesis, on);
         break;
+    case FAULT_WEDGE:
     case FAULT_PAUSE: {
         struct cluster_node *node = cluster_node_at(cluster, trouble->node);
         busy(node);
+        if (trouble->fault == FAULT_WEDGE) {
+            trouble->nemesis->wedged = on ? node : NULL;
+        }
         if (world_node_alive(node->host)) {
             world_node_pause(node->host, on);
         }
@@ -178,7 +187,20 @@ static void trouble_end(void *context)
     heap_sim_give(trouble);
 }
 
-static void trouble_begin(struct nemesis *nemesis, enum plan_fault fault)
+void nemesis_wedge(struct nemesis *nemesis, struct cluster_node *node, uint64_t ms)
+{
+    if (nemesis->wedged != NULL || nemesis->over) {
+        return;
+    }
+    struct trouble *trouble = heap_sim_take(sizeof(*trouble));
+    *trouble = (struct trouble){
+        .nemesis = nemesis, .fault = FAULT_WEDGE, .node = world_node_index(node->host)};
+    nemesis->counts[FAULT_WEDGE]++;
+    trouble_set(trouble, true);
+    world_schedule(nemesis->cluster->world, NULL, ms * NS_PER_MS, trouble_end, trouble);
+}
+
+static void trouble_begin(struct nemesis *nemesis, enum plan_fault fault, uint64_t length_ms)
 {
     struct trouble *trouble = heap_sim_take(sizeof(*trouble));
     uint32_t count = nemesis->cluster->count;
@@ -189,7 +211,6 @@ static void trouble_begin(struct nemesis *nemesis, enum plan_fault fault)
         .side = prng_next(prng_of(nemesis)),
         .inbound = draw(nemesis, 2) == 0,
     };
-    uint64_t length_ms = 10 + draw(nemesis, nemesis->plan->fault_length_ms);
     if (fault == FAULT_CLOG) {
         trouble->side = UINT64_C(1) << draw(nemesis, count);
         length_ms = 10 + draw(nemesis, CLOG_MS_MAX);
@@ -223,9 +244,73 @@ static void clock_jump(struct nemesis *nemesis, struct cluster_node *node)
     world_node_clock_jump(node->host, jump_ms);
 }
 
+/* ------------------------------------------------------------------ at an epoch */
+
+static void epoch_kill(void *context)
+{
+    struct cluster_node *node = context;
+    if (!node->cluster->quiet) {
+        cluster_node_crash(node, WORLD_CRASH_PROCESS);
+    }
+}
+
+static void epoch_power(void *context)
+{
+    struct cluster_node *node = context;
+    if (!node->cluster->quiet) {
+        cluster_node_crash(node, WORLD_CRASH_POWER);
+    }
+}
+
+/* Who dies: the one that adopted it, the one that leads and drives, or any. */
+static struct cluster_node *epoch_victim(struct nemesis *nemesis, struct cluster_node *adopter)
+{
+    uint64_t roll = draw(nemesis, 4);
+    if (roll < 2) {
+        return adopter;
+    }
+    for (uint32_t index = 0; roll == 2 && index < nemesis->cluster->count; index++) {
+        struct cluster_node *node = cluster_node_at(nemesis->cluster, index);
+        struct group_info info;
+        if (cluster_node_runs(node) && node_group_info(node->node, &info) &&
+            info.role == GROUP_LEADER) {
+            return node;
+        }
+    }
+    return node_drawn(nemesis);
+}
+
+static void adopted(void *context, struct cluster_node *node)
+{
+    struct nemesis *nemesis = context;
+    if (nemesis->over || !nemesis->plan->faults[FAULT_EPOCH] ||
+        draw(nemesis, nemesis->plan->epoch_fault_odds) != 0) {
+        return;
+    }
+    nemesis->counts[FAULT_EPOCH]++;
+    if (draw(nemesis, 2) == 0) {
+        trouble_begin(nemesis, draw(nemesis, 2) == 0 ? FAULT_PARTITION : FAULT_ONE_WAY,
+                      10 + draw(nemesis, EPOCH_CUT_MS_MAX));
+        return;
+    }
+    struct cluster_node *victim = epoch_victim(nemesis, node);
+    show(nemesis, FAULT_EPOCH, world_node_index(victim->host), 0, "drawn");
+    uint64_t roll = draw(nemesis, 3);
+    if (roll == 2 && world_node_alive(victim->host)) {
+        world_node_crash_in_job(victim->host, WORLD_CRASH_POWER, draw(nemesis, POWER_CALLS_MAX));
+        return;
+    }
+    world_schedule(nemesis->cluster->world, NULL, draw(nemesis, EPOCH_US_MAX) * 1000,
+                   roll == 0 ? epoch_kill : epoch_power, victim);
+}
+
 static void strike(struct nemesis *nemesis, enum plan_fault fault)
 {
     struct cluster_node *node = node_drawn(nemesis);
+    if (fault == FAULT_WEDGE) {
+        nemesis_wedge(nemesis, node, WEDGE_MS_MIN + draw(nemesis, WEDGE_MS_MAX - WEDGE_MS_MIN));
+        return;
+    }
     nemesis->counts[fault]++;
     show(nemesis, fault, world_node_index(node->host), 0, "drawn");
     switch ((int)fault) {
@@ -254,7 +339,7 @@ static void strike(struct nemesis *nemesis, enum plan_fault fault)
         clock_jump(nemesis, node);
         break;
     default:
-        trouble_begin(nemesis, fault);
+        trouble_begin(nemesis, fault, 10 + draw(nemesis, nemesis->plan->fault_length_ms));
     }
 }
 
@@ -267,7 +352,7 @@ static void turn(void *context)
     uint32_t enabled[FAULT_COUNT];
     uint32_t count = 0;
     for (uint32_t fault = 0; fault < FAULT_COUNT; fault++) {
-        if (nemesis->plan->faults[fault]) {
+        if (nemesis->plan->faults[fault] && fault != FAULT_EPOCH) {
             enabled[count++] = fault;
         }
     }
@@ -285,6 +370,8 @@ void nemesis_init(struct nemesis *nemesis, struct cluster *cluster, const struct
 {
     *nemesis = (struct nemesis){
         .cluster = cluster, .clients = clients, .plan = cluster->plan, .verbose = verbose};
+    cluster->adopted = adopted;
+    cluster->adopted_context = nemesis;
     uint64_t pause_ns = nemesis->plan->fault_pause_ms * 2 * NS_PER_MS;
     world_schedule(cluster->world, NULL, draw(nemesis, pause_ns), turn, nemesis);
 }

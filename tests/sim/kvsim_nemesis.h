@@ -16,12 +16,15 @@ struct nemesis {
     const struct clients *clients;
     const struct plan *plan;
     uint32_t counts[FAULT_COUNT];
+    struct cluster_node *wedged; /* By FAULT_WEDGE; NULL: none is. */
     bool over;
     bool verbose; /* Each trouble, to stderr. */
 };
 
 void nemesis_init(struct nemesis *nemesis, struct cluster *cluster, const struct clients *clients,
                   bool verbose);
+/* That node does nothing for so long, unless one is wedged already or the trouble is over. */
+void nemesis_wedge(struct nemesis *nemesis, struct cluster_node *node, uint64_t ms);
 /* No fault begins any more, and none goes on. What is on its way in the network still arrives. */
 void nemesis_end(struct nemesis *nemesis);
 

@@ -54,6 +54,26 @@ static void config_draw(struct config *config, uint32_t node_count, struct prng 
     config->clock_lead_ms = between(prng, 700, 1500);
 }
 
+/* What only seeds with changes of the ring draw, last: the others are what they would be without.
+ * Ranges are few and streams slow, so that most keys are on their way most of the time. */
+static void moves_draw(struct plan *plan, struct prng *prng)
+{
+    plan->moves = true;
+    plan->spare_count = between(prng, 1, PLAN_SPARE_COUNT_MAX);
+    plan->zone_count = prng_chance(prng, 1, 2) ? 0 : between(prng, 2, 4);
+    plan->operation_count *= 2;
+    plan->move_pause_ms = UINT64_C(100) << between(prng, 0, 5);
+    plan->faults[FAULT_WEDGE] = prng_chance(prng, 2, 5);
+    plan->faults[FAULT_EPOCH] = prng_chance(prng, 2, 5);
+    plan->epoch_fault_odds = 4u << between(prng, 0, 4);
+    struct config *config = &plan->config;
+    config->ranges = UINT32_C(8) << between(prng, 0, 3);
+    config->stream_rate = UINT64_C(4) << 10 << between(prng, 0, 8);
+    config->stream_chunk = 1u << 10 << between(prng, 0, 8);
+    config->streams = between(prng, 1, 4);
+    config->moves = UINT32_C(1) << between(prng, 0, 6);
+}
+
 void plan_draw(struct plan *plan, uint64_t seed, const struct plan_options *options)
 {
     ASSERT(options->node_count >= 1);
@@ -75,11 +95,14 @@ void plan_draw(struct plan *plan, uint64_t seed, const struct plan_options *opti
         .down_ms = between(&prng, 20, 5000),
     };
     plan->hot_key_count = between(&prng, 1, 6);
-    for (uint32_t fault = 0; fault < FAULT_COUNT; fault++) {
+    for (uint32_t fault = 0; fault < FAULT_WEDGE; fault++) {
         plan->faults[fault] = prng_chance(&prng, 2, 5);
     }
     world_draw(&plan->world, seed, &prng);
     config_draw(&plan->config, plan->node_count, &prng);
+    if (seed % 4 == 1 || seed % 4 == 2) {
+        moves_draw(plan, &prng);
+    }
 }
 
 const char *plan_fault_name(enum plan_fault fault)
@@ -102,6 +125,8 @@ const char *plan_fault_name(enum plan_fault fault)
         [FAULT_DISK_SLOW] = "disk-slow",
         [FAULT_CLOCK_JUMP] = "clock-jump",
         [FAULT_CLOCK_DRIFT] = "clock-drift",
+        [FAULT_WEDGE] = "wedge",
+        [FAULT_EPOCH] = "epoch",
     };
     STATIC_ASSERT(ARRAY_COUNT(names) == FAULT_COUNT, "each fault has a name");
     return names[fault];
@@ -121,5 +146,14 @@ void plan_print(const struct plan *plan)
             (void)fprintf(stderr, "%s ", plan_fault_name((enum plan_fault)fault));
         }
     }
-    (void)fprintf(stderr, "drop_ppm=%u\n", plan->world.net.drop_ppm);
+    (void)fprintf(stderr, "drop_ppm=%u", plan->world.net.drop_ppm);
+    if (plan->moves) {
+        (void)fprintf(stderr,
+                      " spares=%u zones=%u move_pause_ms=%" PRIu64 " rate=%" PRIu64
+                      " chunk=%u streams=%u moves=%u",
+                      plan->spare_count, plan->zone_count, plan->move_pause_ms,
+                      plan->config.stream_rate, (unsigned)plan->config.stream_chunk,
+                      plan->config.streams, plan->config.moves);
+    }
+    (void)fputc('\n', stderr);
 }

@@ -3,6 +3,7 @@
  *
  * Swarm testing: a seed has some kinds of faults and not others, small tables or large ones, few
  * hot keys or many cold ones, so that what one kind of trouble would hide another seed shows.
+ * Two seeds of four (seed % 4 of 1 and 2) have an operator who changes the ring all the while.
  * Source: Groce et al., "Swarm Testing", ISSTA 2012.
  */
 #ifndef TESTS_SIM_KVSIM_PLAN_H
@@ -14,7 +15,9 @@
 #include "node/config.h"
 #include "tests/sim/env_sim.h"
 
-#define PLAN_NODE_COUNT_MAX 16
+#define PLAN_NODE_COUNT_MAX 16 /* Of the bootstrap list. */
+#define PLAN_SPARE_COUNT_MAX 3
+#define PLAN_HOST_COUNT_MAX (PLAN_NODE_COUNT_MAX + PLAN_SPARE_COUNT_MAX)
 #define PLAN_CLIENT_COUNT_MAX 12
 #define PLAN_DEPTH_MAX 6
 
@@ -37,6 +40,9 @@ enum plan_fault {
     FAULT_DISK_SLOW,
     FAULT_CLOCK_JUMP,
     FAULT_CLOCK_DRIFT,
+    /* Only where the ring changes: */
+    FAULT_WEDGE, /* A pause that outlasts every patience, of one node at a time. */
+    FAULT_EPOCH, /* As a node adopts an epoch, it or another dies, or some are cut off. */
     FAULT_COUNT,
 };
 
@@ -54,6 +60,11 @@ struct plan {
     uint64_t fault_pause_ms;     /* Mean time between two troubles. */
     uint64_t fault_length_ms;    /* Greatest length of one. */
     uint64_t down_ms;            /* Greatest time until a dead node is started again. */
+    bool moves;                  /* An operator changes the ring; the rest of this is his. */
+    uint32_t spare_count;        /* Hosts that may join, beside the nodes. */
+    uint32_t zone_count;       /* Zones that hosts stand in, in turn; 0: all in the default one. */
+    uint64_t move_pause_ms;    /* Greatest time between two deeds of the operator. */
+    uint32_t epoch_fault_odds; /* FAULT_EPOCH: once in so many adoptions. */
     bool faults[FAULT_COUNT];
     struct config config; /* Of every node, but for its id and addresses. */
     struct world_options world;

@@ -7,8 +7,9 @@
 
 #include "base/log.h"
 #include "tests/sim/heap_sim.h"
+#include "tests/sim/kvsim_mover.h"
 #include "tests/sim/kvsim_mutant.h"
-#include "tests/sim/kvsim_nemesis.h"
+#include "tests/sim/kvsim_ownership.h"
 #include "tests/sim/kvsim_view.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -19,7 +20,8 @@
 #define INSIST_MS_MAX 60000
 #define VIEW_MS_MAX 20000
 #define END_MS_MAX 60000
-#define STEP_COUNT_MAX (PLAN_NODE_COUNT_MAX * 16 + CHECK_KEY_COUNT_MAX * 3 + 16)
+#define MOVES_MS_MAX (4 * MOVER_LIVENESS_MS) /* The last plans, one after the other. */
+#define STEP_COUNT_MAX (PLAN_HOST_COUNT_MAX * 16 + CHECK_KEY_COUNT_MAX * 3 + 16)
 #define SCAN_OPERATIONS_MAX 1024 /* Of the last scan, one a page. */
 
 struct run {
@@ -30,6 +32,8 @@ struct run {
     struct cluster cluster;
     struct clients clients;
     struct nemesis nemesis;
+    struct mover *mover;         /* NULL: the ring stays as it is. */
+    struct ownership *ownership; /* Likewise. */
     struct client_step steps[STEP_COUNT_MAX];
     uint32_t step_count;
     uint32_t cell_count;
@@ -41,6 +45,23 @@ static void after_event(void *context, struct world_node *node)
 {
     struct run *run = context;
     cluster_after_event(&run->cluster, node);
+    if (run->ownership != NULL && node != NULL && world_node_index(node) < run->cluster.count) {
+        ownership_observe(run->ownership, cluster_node_at(&run->cluster, world_node_index(node)));
+    }
+}
+
+static void frame_sent(void *context, struct world_node *from, struct world_node *to,
+                       struct slice frame)
+{
+    const struct run *run = context;
+    ownership_frame_sent(run->ownership, from, to, frame);
+}
+
+static void frame_arrives(void *context, struct world_node *from, struct world_node *to,
+                          struct slice frame)
+{
+    const struct run *run = context;
+    ownership_frame_arrives(run->ownership, from, to, frame);
 }
 
 static void crashed(void *context, struct world_node *node)
@@ -93,6 +114,17 @@ static bool clients_over(struct run *run, bool last)
     return false;
 }
 
+static bool moves_over(struct run *run, bool last)
+{
+    if (run->mover == NULL || mover_over(run->mover)) {
+        return true;
+    }
+    if (last) {
+        check_violate(run->check, "after all faults, plans follow one another");
+    }
+    return false;
+}
+
 static bool converged(struct run *run, bool last)
 {
     char why[160] = "";
@@ -132,9 +164,16 @@ static void steps_make(struct run *run)
         CLIENT_GET,    CLIENT_SET,    CLIENT_PERSIST,      CLIENT_KV_DEL, CLIENT_DEL,
     };
     const struct plan *plan = &run->plan;
-    uint32_t node_count = plan->node_count;
-    ASSERT(node_count > 0);
-    for (uint32_t node = 0; node < node_count; node++) {
+    uint32_t members[PLAN_HOST_COUNT_MAX]; /* Indexes of them. */
+    uint32_t member_count = 0;
+    for (uint32_t index = 0; index < run->cluster.count; index++) {
+        if (cluster_is_member(&run->cluster, index)) {
+            members[member_count++] = index;
+        }
+    }
+    ASSERT(member_count > 0);
+    for (uint32_t member = 0; member < member_count; member++) {
+        uint32_t node = members[member];
         for (size_t index = 0; index < ARRAY_COUNT(forms); index++) {
             uint32_t key = (uint32_t)prng_below(world_prng(run->world), plan->key_count);
             step_add(run,
@@ -147,18 +186,19 @@ static void steps_make(struct run *run)
                                            .level = LEVEL_ALL});
     }
     for (uint32_t key = 0; key < plan->key_count; key++) {
-        uint32_t node = (uint32_t)prng_below(world_prng(run->world), node_count);
+        uint32_t node = members[prng_below(world_prng(run->world), member_count)];
         step_add(run, (struct client_step){
                           .form = CLIENT_KV_GET, .node = node, .key = key, .level = LEVEL_QUORUM});
     }
     for (uint32_t key = 0; key < plan->key_count; key++) {
         step_add(run, (struct client_step){.form = CLIENT_KV_GET,
-                                           .node = key % node_count,
+                                           .node = members[key % member_count],
                                            .key = key,
                                            .level = LEVEL_ALL,
                                            .last = true});
     }
-    step_add(run, (struct client_step){.form = CLIENT_SCAN, .level = LEVEL_QUORUM});
+    step_add(run,
+             (struct client_step){.form = CLIENT_SCAN, .node = members[0], .level = LEVEL_QUORUM});
 }
 
 /* The scan returned every key that lives, once, and no other. */
@@ -225,6 +265,10 @@ static void phases(struct run *run)
     run_for(run, run->plan.safety_ms);
     nemesis_end(&run->nemesis);
     clients_hurry(&run->clients);
+    if (run->mover != NULL) {
+        mover_quiet(run->mover);
+    }
+    run_until(run, MOVES_MS_MAX, moves_over);
     run_until(run, FINISH_MS_MAX, clients_over);
     run_until(run, CONVERGE_MS_MAX, converged);
     run_for(run, broken(run) ? 0 : SETTLE_MS);
@@ -240,6 +284,23 @@ static void phases(struct run *run)
         cluster_end(&run->cluster);
         run_until(run, END_MS_MAX, ended);
     }
+}
+
+static void moves_print(const struct run *run)
+{
+    struct mover_counts moves;
+    struct ownership_counts seen;
+    mover_count(run->mover, &moves);
+    ownership_count(run->ownership, &seen);
+    (void)fprintf(
+        stderr,
+        "seed %" PRIu64 ": epochs=%" PRIu64 " staged=%u refused=%u committed=%u aborted=%u "
+        "cleared=%u unknown=%u joins=%u lost=%u wedges=%u epoch_crashes=%u begins=%u "
+        "backs=%u ends=%u streams=%u entries=%u unread=%u stale=%u without=%u\n",
+        run->plan.seed, run->cluster.epoch_max, moves.staged, moves.refused, moves.committed,
+        moves.aborted, moves.cleared, moves.unknown, moves.joins, moves.lost,
+        run->nemesis.counts[FAULT_WEDGE], run->nemesis.counts[FAULT_EPOCH], seen.begins, seen.backs,
+        seen.ends, seen.streams, seen.entries, seen.entries_unread, seen.stale, moves.without);
 }
 
 static void summary_print(const struct run *run, const struct run_result *result)
@@ -261,6 +322,9 @@ static void summary_print(const struct run *run, const struct run_result *result
                   run->cluster.counts.starts, run->cell_count,
                   run->cluster.counts.flushed_size >> 10, run->cluster.counts.compacted_size >> 10,
                   net->connects, net->frames_dropped, net->frames_doubled);
+    if (run->mover != NULL) {
+        moves_print(run);
+    }
 }
 
 static void result_fill(const struct run *run, struct run_result *result)
@@ -298,6 +362,10 @@ void run_seed(uint64_t seed, const struct run_options *options, struct run_resul
                                         .crashed = crashed,
                                         .logged = options->verbose ? logged : NULL,
                                         .context = run};
+    if (run->plan.moves) {
+        world->hooks.frame_sent = frame_sent;
+        world->hooks.frame_arrives = frame_arrives;
+    }
     if (options->verbose) {
         plan_print(&run->plan);
     }
@@ -308,6 +376,10 @@ void run_seed(uint64_t seed, const struct run_options *options, struct run_resul
     cluster_init(&run->cluster, run->world, &run->plan, run->check);
     clients_init(&run->clients, &run->cluster, options->verbose);
     nemesis_init(&run->nemesis, &run->cluster, &run->clients, options->verbose);
+    if (run->plan.moves) {
+        run->mover = mover_open(&run->cluster, &run->nemesis, options->verbose);
+        run->ownership = ownership_open(&run->cluster);
+    }
     phases(run);
     result_fill(run, result);
     if (options->verbose) {
@@ -317,6 +389,10 @@ void run_seed(uint64_t seed, const struct run_options *options, struct run_resul
     world_destroy(run->world);
     heap_sim_uninstall_raft();
     clients_free(&run->clients);
+    if (run->plan.moves) {
+        mover_close(run->mover);
+        ownership_close(run->ownership);
+    }
     check_close(run->check);
     heap_sim_give(run);
 }

@@ -3,8 +3,9 @@
  *
  * Phases: the nodes start and bootstrap a cluster while clients ask and the nemesis makes trouble;
  * then all trouble ends and the cluster must converge; then every kind of operation must succeed on
- * every node, every key is read at QUORUM and at ALL, the replicas are compared cell by cell; then
- * every node is stopped cleanly.
+ * every member, every key is read at QUORUM and at ALL, the replicas are compared cell by cell;
+ * then every node is stopped cleanly. In half of the seeds an operator changes the ring all the
+ * while, and in the quiet each change must come to its end first.
  */
 #ifndef TESTS_SIM_KVSIM_RUN_H
 #define TESTS_SIM_KVSIM_RUN_H

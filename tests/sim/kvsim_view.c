@@ -30,7 +30,7 @@ struct view_node {
 
 struct view {
     struct cluster *cluster;
-    struct view_node nodes[PLAN_NODE_COUNT_MAX];
+    struct view_node nodes[PLAN_HOST_COUNT_MAX];
 };
 
 static void cell_add(struct view_node *node, struct slice key, const struct cell *cell)
@@ -95,8 +95,12 @@ struct view *view_begin(struct cluster *cluster)
         node->view = view;
         node->node = cluster_node_at(cluster, index);
         node->job = (struct env_job){.run = view_run, .done = view_job_done};
-        ASSERT(cluster_node_runs(node->node));
-        world_node_call(node->node->host, view_submit, node);
+        /* Not of one that was removed: it may run on without ever being told. */
+        node->done = !cluster_is_member(cluster, index);
+        if (!node->done) {
+            ASSERT(cluster_node_runs(node->node));
+            world_node_call(node->node->host, view_submit, node);
+        }
     }
     return view;
 }
@@ -140,7 +144,7 @@ static void cell_compare_all(struct view *view, const struct view_node *node,
                              const struct view_cell *cell)
 {
     struct check *check = view->cluster->check;
-    const struct topology *topology = node_topology(node->node->node);
+    const struct topology *topology = cluster_topology(view->cluster);
     uint16_t keyspace;
     uint64_t token;
     struct slice name;

@@ -1,7 +1,7 @@
 /*
  * tests/sim/kvsim_view.h -- what every replica holds, taken from the engines and compared.
  *
- * After every key was read at ALL, all replicas of a range hold the same cells, and no other node
+ * After every key was read at ALL, all replicas of a range hold the same cells, and no other member
  * holds any of that range.
  */
 #ifndef TESTS_SIM_KVSIM_VIEW_H

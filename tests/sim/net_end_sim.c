@@ -218,6 +218,21 @@ void net_end_schedule(struct net_end *end)
     net_link_event(end, end->peer->node, arrival > now ? arrival - now : 0, delivery_event, 0);
 }
 
+/* Shows a frame that goes from this end to the harness, in the harness' heap. */
+static void frame_show(const struct net_end *from,
+                       void (*hook)(void *context, struct world_node *from, struct world_node *to,
+                                    struct slice frame),
+                       struct slice frame)
+{
+    const struct net_link *link = from->link;
+    if (hook == NULL || link->framing != ENV_FRAMES || from->peer->node == NULL) {
+        return;
+    }
+    struct heap_sim *heap = heap_sim_enter(NULL);
+    hook(world_options_of(link->net->world)->hooks.context, from->node, from->peer->node, frame);
+    heap_sim_enter(heap);
+}
+
 /* The next piece of a batch that goes to the user in one call. */
 static struct slice batch_piece(struct net_link *link, struct net_batch *batch)
 {
@@ -264,6 +279,7 @@ static void batch_deliver(struct net_end *end)
     while (batch->offset < batch->size && receiver->state == END_OPEN && !receiver->paused) {
         struct slice piece = batch_piece(link, batch);
         net->counters.bytes_delivered += piece.size;
+        frame_show(end, world_options_of(net->world)->hooks.frame_arrives, piece);
         receiver->base.events->received(&receiver->base, piece);
     }
     if (receiver->state == END_OPEN && (batch->offset < batch->size || receiver->paused)) {
@@ -379,6 +395,7 @@ enum status net_sim_send(struct env_connection *connection, struct slice data)
     if (end->state == END_CLOSING) {
         return STATUS_CLOSED;
     }
+    frame_show(end, world_options_of(net->world)->hooks.frame_sent, data);
     size_t bound = net->options.send_queue_size_max;
     if (end->queued_size / QUEUE_CAP_FACTOR > bound) {
         net_batches_drop(end);
