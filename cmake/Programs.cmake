@@ -75,8 +75,12 @@ file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/group_*.c)
 ringkv_program(group_sim MAIN tests/sim/group_sim.c SOURCES ${sources}
   LIBRARIES ringkv_raft_mutants ringkv_base)
 
-# kvsim alone links a build of node/ that has the planted faults of node/mutant.h in it.
-ringkv_library(ringkv_node_mutants node ringkv_lsm ringkv_ring ringkv_raft ringkv_base
+# kvsim alone links a build of node/ and one of ring/ that have the planted faults of their mutant.h
+# in them.
+ringkv_library(ringkv_ring_mutants ring ringkv_base)
+target_compile_definitions(ringkv_ring_mutants PUBLIC RINGKV_RING_MUTANTS)
+set_target_properties(ringkv_ring_mutants PROPERTIES EXCLUDE_FROM_ALL ON)
+ringkv_library(ringkv_node_mutants node ringkv_lsm ringkv_ring_mutants ringkv_raft ringkv_base
   PkgConfig::INIH)
 target_compile_definitions(ringkv_node_mutants
   PUBLIC RINGKV_VERSION="${PROJECT_VERSION}" RINGKV_MUTANTS)
@@ -84,7 +88,7 @@ set_target_properties(ringkv_node_mutants PROPERTIES EXCLUDE_FROM_ALL ON)
 
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/sim/kvsim*.c)
 ringkv_program(kvsim MAIN tests/sim/kvsim.c SOURCES ${sources}
-  LIBRARIES ringkv_sim ringkv_node_mutants ringkv_lsm ringkv_ring ringkv_raft ringkv_base)
+  LIBRARIES ringkv_sim ringkv_node_mutants ringkv_lsm ringkv_ring_mutants ringkv_raft ringkv_base)
 
 # lsmsim alone links a build of lsm/ that has the planted faults of lsm/mutant.h in it.
 ringkv_library(ringkv_lsm_mutants lsm ringkv_base PkgConfig::LZ4)

@@ -10,6 +10,7 @@
 #include "base/contract.h"
 #include "base/memory.h"
 #include "ring/goals.h"
+#include "ring/mutant.h"
 #include "ring/topology_rules.h"
 
 /* ------------------------------------------------------------------ one change */
@@ -325,6 +326,10 @@ static enum status abort_apply(struct topology *topology, uint64_t plan_id, cons
             break;
         case TOPOLOGY_WRITE_BOTH_READ_NEW:
             range->goal = range->next;
+            if (RING_MUTANT(ABORT_AFTER_READ_NEW)) {
+                *range = (struct topology_range){.replicas = range->replicas,
+                                                 .epoch = topology->stamp.epoch + 1};
+            }
             break;
         default:
             UNREACHABLE("a stage");

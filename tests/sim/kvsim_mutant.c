@@ -1,12 +1,13 @@
 /*
  * tests/sim/kvsim_mutant.c -- see kvsim_mutant.h.
  *
- * Which mutant is on is the one static of kvsim: the hooks in node/ have no context. It is set
- * before the first seed, and never again.
+ * Which mutant is on is the one static of kvsim: the hooks in node/ and ring/ have no context. It
+ * is set before the first seed, and never again.
  */
 #include "tests/sim/kvsim_mutant.h"
 
 #include "node/mutant.h"
+#include "ring/mutant.h"
 #include "tests/sim/sim_program.h"
 
 #define WAL_NAME_END ".wal,.spare" /* Segments are made as spare files, and renamed. */
@@ -21,26 +22,37 @@ static const struct sim_mutant mutants[] = {
     {"session-ignored", MUTANT_SESSION_IGNORED, NULL},
     {"stream-one-survivor", MUTANT_STREAM_ONE_SURVIVOR, NULL},
     {"barrier-relaxes", MUTANT_BARRIER_RELAXES, NULL},
+    {"factor-without-merge", MUTANT_FACTOR_WITHOUT_MERGE, NULL},
     {"read-new-before-stream", MUTANT_READ_NEW_BEFORE_STREAM, NULL},
     {"finish-without-barrier", MUTANT_FINISH_WITHOUT_BARRIER, NULL},
-    {"factor-without-merge", MUTANT_FACTOR_WITHOUT_MERGE, NULL},
     {"skip-wal-sync", MUTANT_NONE, WAL_NAME_END},
     {"old-set-only-reads", MUTANT_OLD_SET_ONLY_READS, NULL},
     {"old-set-only-writes", MUTANT_OLD_SET_ONLY_WRITES, NULL},
     {"no-write-back", MUTANT_NO_WRITE_BACK, NULL},
 };
 
-static const struct sim_mutant *chosen;
+static const struct sim_mutant ring_mutants[] = {
+    {"abort-after-read-new", RING_MUTANT_ABORT_AFTER_READ_NEW, NULL},
+};
+
+static const struct sim_mutant *chosen;      /* Of the node or the disk. */
+static const struct sim_mutant *ring_chosen; /* Of the ring. */
 
 bool mutant_is_on(enum mutant mutant)
 {
     return chosen != NULL && chosen->number == (int)mutant;
 }
 
+bool ring_mutant_is_on(enum ring_mutant mutant)
+{
+    return ring_chosen != NULL && ring_chosen->number == (int)mutant;
+}
+
 bool mutant_choose(const char *name)
 {
     chosen = sim_mutant_find(mutants, ARRAY_COUNT(mutants), name);
-    return chosen != NULL;
+    ring_chosen = sim_mutant_find(ring_mutants, ARRAY_COUNT(ring_mutants), name);
+    return chosen != NULL || ring_chosen != NULL;
 }
 
 void mutant_options(struct world_options *options)
@@ -50,10 +62,11 @@ void mutant_options(struct world_options *options)
     }
 }
 
-const char *mutant_names(void)
+const char *mutant_name(uint32_t index)
 {
-    return "ack-early, skip-read-repair, skip-wal-sync, old-set-only-reads, old-set-only-writes, "
-           "no-write-back, fence-not-durable, stale-epoch-applied, enter-without-excise, "
-           "stream-without-fence, session-ignored, stream-one-survivor, barrier-relaxes, "
-           "read-new-before-stream, finish-without-barrier, factor-without-merge";
+    if (index < ARRAY_COUNT(mutants)) {
+        return mutants[index].name;
+    }
+    index -= (uint32_t)ARRAY_COUNT(mutants);
+    return index < ARRAY_COUNT(ring_mutants) ? ring_mutants[index].name : NULL;
 }

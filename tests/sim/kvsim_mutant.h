@@ -5,6 +5,7 @@
 #define TESTS_SIM_KVSIM_MUTANT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "tests/sim/env_sim.h"
 
@@ -12,6 +13,6 @@
 bool mutant_choose(const char *name);
 /* What a mutant changes in the world itself. */
 void mutant_options(struct world_options *options);
-const char *mutant_names(void); /* "a, b, c" */
+const char *mutant_name(uint32_t index); /* NULL behind the last. */
 
 #endif
