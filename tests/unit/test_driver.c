@@ -333,6 +333,32 @@ Test(driver, replaces_a_dead_node_from_a_majority_of_the_others)
     lab_end();
 }
 
+Test(driver, goes_on_with_one_survivor_only_when_the_loss_is_accepted)
+{
+    lab_topology(3, 3);
+    lab_driver(8, 64);
+    driver_lead(lab.driver, true);
+    lab_pass(DRIVER_PATIENCE_MS);
+    lab.silence_ms[2] = UINT64_MAX;
+    lab.silence_ms[3] = UINT64_MAX;
+    lab_add(4);
+    lab_add(5);
+    lab_stage((struct topology_change){.type = TOPOLOGY_REPLACE, .id = 2, .to_id = 4});
+    lab_stage((struct topology_change){.type = TOPOLOGY_REPLACE, .id = 3, .to_id = 5});
+    lab_commit_plan();
+    lab_voters((const uint32_t[]){1}, 1);
+    lab_drive(MANY);
+    cr_assert_eq(lab_count(TOPOLOGY_STABLE), (uint32_t)LAB_RANGE_COUNT);
+    cr_assert_eq(lab_goal_count(), (uint32_t)LAB_RANGE_COUNT);
+    lab_apply((struct topology_command){.type = TOPOLOGY_ACCEPT_LOSS,
+                                        .plan_id = lab.topology.running.id,
+                                        .range = TOPOLOGY_RANGE_ALL});
+    lab_drive(MANY);
+    expect_done();
+    cr_assert_eq(lab.topology.history[0].loss_count, (uint32_t)LAB_RANGE_COUNT);
+    lab_end();
+}
+
 Test(driver, a_change_of_the_factor_merges_majorities)
 {
     lab_topology(5, 3);
