@@ -334,17 +334,22 @@ static void group_send(void *context, uint32_t server_id, struct slice message)
     }
 }
 
+static void leader_set(struct membership *membership, bool leads, uint32_t leader_id)
+{
+    bool led = membership->leader;
+    membership->leader = leads;
+    membership->leader_id = leader_id;
+    if (led != leads) {
+        membership->events->led(membership->context, leads);
+    }
+}
+
 static void group_changed(void *context, enum group_role role, uint32_t leader_id, uint64_t term)
 {
     struct membership *membership = context;
-    bool led = membership->leader;
-    membership->leader = role == GROUP_LEADER;
-    membership->leader_id = leader_id;
     log_info(membership->env, "raft.role", "role=%d leader=%u term=%llu", (int)role, leader_id,
              (unsigned long long)term);
-    if (led != membership->leader) {
-        membership->events->led(membership->context, membership->leader);
-    }
+    leader_set(membership, role == GROUP_LEADER, leader_id);
 }
 
 static void group_ended(void *context, enum status status)
@@ -642,8 +647,7 @@ static enum status disks_load(struct membership *membership)
 static void seat_ended(void *context)
 {
     struct membership *membership = context;
-    membership->leader = false;
-    membership->leader_id = 0;
+    leader_set(membership, false, 0);
     topology_deinit(&membership->machine);
     topology_init(&membership->machine);
 }
