@@ -23,8 +23,9 @@ struct source_chunk {
     uint32_t read_count; /* Calls whose bytes are being read. */
     struct env_job job;
     bool job_running;
-    struct peer_link *link; /* Held while EXPORTING. */
-    struct frame request;   /* Without payload. */
+    struct peer_link *link;         /* Held while EXPORTING. */
+    struct frame request;           /* Without payload. */
+    struct holding_stretch stretch; /* The range's; the topology is the loop's alone. */
     /* The job's, while it runs. */
     struct lsm_export *export;
     struct env_file *file;
@@ -122,12 +123,11 @@ static bool chunk_is_current(const struct source_chunk *chunk)
 static enum status export_open(struct source_chunk *chunk)
 {
     const struct stream_source_options *options = &chunk->source->options;
-    struct holding_stretch stretch =
-        holding_stretch_of(chunk->range, options->topology->range_count);
+    const struct holding_stretch *stretch = &chunk->stretch;
     struct slice from = buffer_slice(&chunk->from);
     struct lsm_export_options wanted = {
-        .lower = from.size > 0 ? from : slice_make(stretch.lower, sizeof(stretch.lower)),
-        .upper = slice_make(stretch.upper, sizeof(stretch.upper)),
+        .lower = from.size > 0 ? from : slice_make(stretch->lower, sizeof(stretch->lower)),
+        .upper = slice_make(stretch->upper, sizeof(stretch->upper)),
         .chunk_size = chunk->chunk_size,
     };
     return lsm_export_open(options->lsm, &wanted, &chunk->export);
@@ -290,6 +290,7 @@ static enum status serve_chunk(struct stream_source *source, struct peer_link *l
     chunk->id = ++source->last_id;
     chunk->range = wanted.range;
     chunk->session = wanted.session;
+    chunk->stretch = holding_stretch_of(wanted.range, source->options.topology->range_count);
     chunk->peer_id = request->sender;
     chunk->chunk_size = wanted.chunk_size < CHUNK_SIZE_MAX ? wanted.chunk_size : CHUNK_SIZE_MAX;
     chunk->request = *request;
