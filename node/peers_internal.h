@@ -16,6 +16,7 @@
 #define RECONNECT_MS 250          /* Pause before a broken connection is tried again. */
 #define RECONNECT_REFUSED_MS 2000 /* After the other side refused us. */
 #define SILENCE_ROUNDS_MAX 25     /* Heartbeats without a word before a connection is given up. */
+#define PING_ROUNDS_MAX 10        /* Then a heartbeat that was not answered is sent again. */
 #define GREETING_MS 5000          /* A stranger who has not said hello by then is closed. */
 #define CONTACT_ID 0              /* Of the peer that stands for an address; no node has it. */
 
@@ -42,6 +43,7 @@ struct peer {
     bool congested;         /* The queue of unsent bytes is over its bound. */
     bool greeted;           /* `hello` holds what it said. */
     bool ping_pending;
+    uint32_t ping_rounds; /* Heartbeats due since the pending one was sent. */
     struct message_hello hello;
     struct message_ping ping;
     struct peer_request greeting;

@@ -73,9 +73,15 @@ static void peer_beat(struct peer *peer)
         peer_close(peer);
         return;
     }
+    /* Other words may come all the while, and then nobody would ever notice that it is lost. */
+    if (peer->ping_pending && ++peer->ping_rounds > PING_ROUNDS_MAX) {
+        peers_cancel(peers, &peer->heartbeat);
+        peer->ping_pending = false;
+    }
     if (peer->state != OUTGOING_READY || peer->ping_pending) {
         return;
     }
+    peer->ping_rounds = 0;
     peer->heartbeat = (struct peer_request){
         .peer_id = peer->id, .type = FRAME_PING, .range = FRAME_NO_RANGE, .done = heartbeat_done};
     ping_send(peer, &peer->heartbeat);
