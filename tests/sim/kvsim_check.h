@@ -4,6 +4,7 @@
  * The harness tells of each operation as it begins and ends; a rule that is broken is noted at once
  * and ends the run. Every value names the operation that wrote it, and META answers carry versions,
  * so order is compared exactly and nothing has to be searched for.
+ * That answers are also where later quorums find them is kvsim_held.h.
  * Rules (docs/simulator.md says why each must hold):
  *  (1) A read returns bytes that one SET of that key was given, at a version of that SET; a
  *      tombstone only if a delete was asked for; an expired value only if it could have expired.

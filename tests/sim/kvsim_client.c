@@ -12,6 +12,7 @@
 
 #include "base/resp.h"
 #include "tests/sim/heap_sim.h"
+#include "tests/sim/kvsim_held.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 #define ARGUMENT_COUNT_MAX 10
@@ -26,6 +27,7 @@ struct flight {
     struct check_operation *operation; /* NULL: the HELLO of a connection. */
     enum client_form form;
     bool last;
+    uint64_t epoch; /* Of the key's range, as the node that is asked goes by it. */
     uint64_t deadline_ns;
 };
 
@@ -297,6 +299,9 @@ static bool read_parse(struct client *client, const struct flight *flight, struc
             !result.found ? CLIENT_ABSENT : (result.expiry_ms != 0 ? CLIENT_MORTAL : CLIENT_LIVE);
     }
     check_read(client->clients->check, flight->operation, &result);
+    if (result.versioned) {
+        held_judge(client->clients->cluster, flight->operation, result.version, flight->epoch);
+    }
     return true;
 }
 
@@ -337,6 +342,7 @@ static bool answer_judge(struct client *client, const struct flight *flight, str
         break;
     }
     check_end(check, flight->operation, CHECK_OK, result.version);
+    held_judge(client->clients->cluster, flight->operation, result.version, flight->epoch);
     return true;
 }
 
@@ -582,7 +588,11 @@ static void ask(struct client *client, enum client_form form, uint32_t key, enum
     }
     resp_request(&bytes, words.all, words.count);
     show(client, operation, "->", buffer_slice(&bytes));
-    flight_add(client, (struct flight){.operation = operation, .form = form, .last = last});
+    flight_add(client,
+               (struct flight){.operation = operation,
+                               .form = form,
+                               .last = last,
+                               .epoch = held_epoch(client->clients->cluster, client->target, key)});
     send_bytes(client, &bytes);
     buffer_deinit(&bytes);
     heap_sim_give(value);

@@ -422,11 +422,21 @@ void cluster_node_revive(struct cluster_node *node)
     start_later(node, 0);
 }
 
+/* Whether it still tries to join by a node that may be gone for good. */
+static bool node_joins(const struct cluster_node *node)
+{
+    return world_node_index(node->host) >= node->cluster->plan->node_count && !node->spare &&
+           !node->lost && node->epoch_max == 0;
+}
+
 void cluster_quiet(struct cluster *cluster)
 {
     cluster->quiet = true;
     for (uint32_t index = 0; index < cluster->count; index++) {
         struct cluster_node *node = &cluster->nodes[index];
+        if (node_joins(node)) {
+            cluster_node_crash(node, WORLD_CRASH_PROCESS); /* Another contact is drawn then. */
+        }
         if (!world_node_alive(node->host) && !node->spare) {
             node->restart_due = false; /* A later event of the old plan finds it running. */
             start_later(node, 0);

@@ -22,7 +22,7 @@
 #define WEDGE_MS_MIN 8000
 #define WEDGE_MS_MAX 20000
 #define EPOCH_US_MAX 5000     /* From the adoption of an epoch until a node dies of it. */
-#define EPOCH_CUT_MS_MAX 1500 /* Of a cut that begins with it. */
+#define EPOCH_CUT_MS_MAX 4000 /* Of a cut that begins with it. */
 
 /* One trouble that lasts. */
 struct trouble {
@@ -288,8 +288,8 @@ static void adopted(void *context, struct cluster_node *node)
         return;
     }
     nemesis->counts[FAULT_EPOCH]++;
-    if (draw(nemesis, 2) == 0) {
-        trouble_begin(nemesis, draw(nemesis, 2) == 0 ? FAULT_PARTITION : FAULT_ONE_WAY,
+    if (draw(nemesis, 3) != 0) {
+        trouble_begin(nemesis, draw(nemesis, 4) != 0 ? FAULT_PARTITION : FAULT_ONE_WAY,
                       10 + draw(nemesis, EPOCH_CUT_MS_MAX));
         return;
     }

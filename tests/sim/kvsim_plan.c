@@ -64,7 +64,7 @@ static void moves_draw(struct plan *plan, struct prng *prng)
     plan->operation_count *= 2;
     plan->move_pause_ms = UINT64_C(100) << between(prng, 0, 5);
     plan->faults[FAULT_WEDGE] = prng_chance(prng, 2, 5);
-    plan->faults[FAULT_EPOCH] = prng_chance(prng, 2, 5);
+    plan->faults[FAULT_EPOCH] = prng_chance(prng, 3, 5);
     plan->epoch_fault_odds = 4u << between(prng, 0, 4);
     struct config *config = &plan->config;
     config->ranges = UINT32_C(8) << between(prng, 0, 3);
