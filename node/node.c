@@ -333,6 +333,32 @@ static void streams_open(struct node *node)
     stream_target_init(&node->stream_target, node->env, &target_options);
 }
 
+/* What changes the topology, on this node's part. */
+static enum status changes_open(struct node *node)
+{
+    struct proposals_options proposals_options = {
+        .config = &node->config, .membership = node->membership, .peers = node->peers};
+    enum status status = proposals_open(node->env, &proposals_options, &node->proposals);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const struct driver_link_options driver_options = {.config = &node->config,
+                                                       .membership = node->membership,
+                                                       .peers = node->peers,
+                                                       .holding = &node->holding,
+                                                       .target = &node->stream_target};
+    status = driver_link_open(&node->driver_link, node->env, &driver_options);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const struct replacer_options replacer_options = {.config = &node->config,
+                                                      .membership = node->membership,
+                                                      .peers = node->peers,
+                                                      .proposals = node->proposals};
+    replacer_init(&node->replacer, node->env, &replacer_options);
+    return STATUS_OK;
+}
+
 /* The parts on the loop, once everything on disk was recovered. */
 static enum status parts_open(struct node *node)
 {
@@ -363,26 +389,10 @@ static enum status parts_open(struct node *node)
         return status;
     }
     streams_open(node);
-    struct proposals_options proposals_options = {
-        .config = &node->config, .membership = node->membership, .peers = node->peers};
-    status = proposals_open(node->env, &proposals_options, &node->proposals);
+    status = changes_open(node);
     if (status != STATUS_OK) {
         return status;
     }
-    const struct driver_link_options driver_options = {.config = &node->config,
-                                                       .membership = node->membership,
-                                                       .peers = node->peers,
-                                                       .holding = &node->holding,
-                                                       .target = &node->stream_target};
-    status = driver_link_open(&node->driver_link, node->env, &driver_options);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    const struct replacer_options replacer_options = {.config = &node->config,
-                                                      .membership = node->membership,
-                                                      .peers = node->peers,
-                                                      .proposals = node->proposals};
-    replacer_init(&node->replacer, node->env, &replacer_options);
     node->service = (struct service){.peers = node->peers,
                                      .membership = node->membership,
                                      .proposals = node->proposals,
