@@ -197,7 +197,7 @@ enum topology_command_type {
 
 enum topology_step_type {
     TOPOLOGY_BEGIN = 1,    /* STABLE: next := goal; the new epoch is the operation's session. */
-    TOPOLOGY_READ_NEW = 2, /* Once all of `next` that must stream have. */
+    TOPOLOGY_READ_NEW = 2, /* Once all of `next` that must stream have; not if it goes back. */
     TOPOLOGY_FINISH = 3,   /* replicas := next; the goal goes if reached. */
     TOPOLOGY_BACK = 4,     /* From WRITE_BOTH_READ_OLD: all as it was, and the goal stays. */
 };

@@ -42,6 +42,10 @@ static const char *step_fault(const struct topology *topology, const struct topo
     if (step->type == TOPOLOGY_BEGIN) {
         return begin_fault(topology, range, step);
     }
+    /* The step was on its way while its plan was aborted: some of those it leads to may be gone. */
+    if (step->type == TOPOLOGY_READ_NEW && topology_range_goes_back(range)) {
+        return "the range is to go back";
+    }
     return range->session == step->session ? NULL : "the step is of another operation";
 }
 

@@ -215,12 +215,16 @@ void cluster_crashed(struct cluster *cluster, struct world_node *host)
 
 /* ------------------------------------------------------------------ rules */
 
-/* All that a node could tell of a topology. */
+/* All that a node could tell of a topology; 0: a node that is told would not believe it. */
 static uint64_t content_of(const struct topology *topology)
 {
     struct buffer bytes = {0};
+    struct topology copy;
+    topology_init(&copy);
     topology_encode(&bytes, topology);
-    uint64_t content = checksum64(buffer_slice(&bytes), 0);
+    enum status status = topology_decode(&copy, buffer_slice(&bytes));
+    uint64_t content = status == STATUS_OK ? checksum64(buffer_slice(&bytes), 0) | 1 : 0;
+    topology_deinit(&copy);
     buffer_deinit(&bytes);
     return content;
 }
@@ -236,6 +240,10 @@ static void epoch_observe(struct cluster_node *node, const struct topology *topo
         return;
     }
     uint64_t content = content_of(topology);
+    if (content == 0) {
+        check_violate(cluster->check, "node %u: the topology of epoch %" PRIu64 " is not sound",
+                      node->id, epoch);
+    }
     struct topology_stamp *known = &cluster->epochs[epoch].stamp;
     if (cluster->epochs[epoch].cluster_id == 0) {
         cluster->epochs[epoch].cluster_id = topology->cluster_id;

@@ -6,7 +6,7 @@
  * spares: nothing runs there until he has them join.
  * Rules it checks by itself, after every event of a node:
  *  (1) Topologies of one epoch are equal, by stamp and byte by byte, over all nodes and the whole
- *      run.
+ *      run; and sound: what a node tells of one is believed.
  *  (2) The epoch of a node never goes back while it runs, and one that had served never comes back
  *      without any topology.
  *  (3) No operation stands longer than its deadline and a slack.

@@ -376,6 +376,10 @@ Test(topology_plan, an_abort_leaves_what_reads_anew_and_takes_the_rest_back)
     cr_assert_eq(goals_of(&fixture), 2);
     cr_assert(topology_range_goes_back(&fixture.topology.ranges[old]));
     cr_assert_not(topology_range_goes_back(&fixture.topology.ranges[new]));
+    /* One that was on its way meanwhile: in the end the range would be to go to who was let go. */
+    const struct topology_step late = step_of(&fixture, old, TOPOLOGY_READ_NEW);
+    const struct topology_command late_command = steps_command(&late, 1);
+    check_refused(&fixture, &late_command, "go back");
     drive(&fixture);
     cr_assert(ring_replicas_same(&fixture.topology.ranges[old].replicas, &before.replicas));
     cr_assert(ring_replicas_same(&fixture.topology.ranges[new].replicas, &goal));
