@@ -441,6 +441,7 @@ enum status group_open(struct env *env, const struct group_options *options, str
     const struct group_events *events = &options->events;
     ASSERT(events->applied != NULL && events->snapshot != NULL && events->restored != NULL);
     ASSERT(events->send != NULL && events->changed != NULL && events->failed != NULL);
+    group_heap_use();
     struct group *group = memory_allocate_zeroed(1, sizeof *group);
     if (group == NULL) {
         return STATUS_NO_MEMORY;

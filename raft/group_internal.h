@@ -1,10 +1,9 @@
 /*
  * raft/group_internal.h -- struct group, and what group.c, group_io.c and group_guard.c share.
  *
- * Why three files: group.c is what the owner sees (life, proposals, events), group_io.c is what the
- * library sees (its raft_io over the env), group_guard.c holds the rules that make the library
- * safe, and is the only file that looks into struct raft.
- * Invariants:
+ * group.c is what the owner sees (life, proposals, events), group_io.c is what the library sees
+ * (its raft_io over the env), group_heap.c where its memory comes from, group_guard.c holds the
+ * rules that make the library safe, and is the only file that looks into struct raft. Invariants:
  *  (1) The library is entered only between group_enter() and group_leave(); the owner's events
  *      other than `applied`, `snapshot`, `restored` and `send` are called after it has returned.
  *  (2) Nothing queued for the disk is reordered: ops complete in the order of their tickets.
@@ -173,6 +172,8 @@ struct group {
 };
 
 /* group.c */
+/* Before anything of the library allocates; of the process, and as good twice. */
+void group_heap_use(void);
 void group_enter(struct group *group); /* Around each call into the library... */
 void group_leave(struct group *group);
 void group_settle(struct group *group); /* ...and after it: reports, writes, sends. */

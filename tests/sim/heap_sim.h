@@ -44,9 +44,4 @@ MUST_USE void *heap_sim_take(size_t size); /* Zeroed. */
 MUST_USE void *heap_sim_retake(void *memory, size_t size);
 void heap_sim_give(void *memory);
 
-/* Routes libraft's allocations through the current heap too; in heap_raft_sim.c, for programs that
- * link libraft. */
-void heap_sim_install_raft(void);
-void heap_sim_uninstall_raft(void);
-
 #endif

@@ -372,7 +372,6 @@ void run_seed(uint64_t seed, const struct run_options *options, struct run_resul
     run->check = check_open(run->plan.key_count,
                             run->plan.operation_count + STEP_COUNT_MAX + SCAN_OPERATIONS_MAX);
     run->world = world_create(seed, world);
-    heap_sim_install_raft();
     cluster_init(&run->cluster, run->world, &run->plan, run->check);
     clients_init(&run->clients, &run->cluster, options->verbose);
     nemesis_init(&run->nemesis, &run->cluster, &run->clients, options->verbose);
@@ -387,7 +386,6 @@ void run_seed(uint64_t seed, const struct run_options *options, struct run_resul
     }
     run->cluster.over = true;
     world_destroy(run->world);
-    heap_sim_uninstall_raft();
     clients_free(&run->clients);
     if (run->plan.moves) {
         mover_close(run->mover);

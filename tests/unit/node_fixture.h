@@ -121,7 +121,6 @@ static void fixture_start(uint64_t seed, uint32_t node_count)
 {
     struct world_options options;
     world_options_calm(&options);
-    heap_sim_install_raft(); /* Else a crash leaves what the library allocated. */
     fixture.world = world_create(seed, &options);
     fixture.node_count = node_count;
     for (uint32_t index = 0; index < node_count + fixture.joiner_count; index++) {

@@ -1,20 +1,16 @@
 /*
- * tests/sim/heap_raft_sim.c -- libraft's allocations, into the heap of the current node.
+ * raft/group_heap.c -- the raft library takes its memory where all others do, base/memory.h.
  *
- * A file of its own, because only programs that link libraft can have it. No one of ours asks the
- * library for aligned memory (its own file backend would), so an alignment beyond that of the heap
- * is a bug.
+ * So its memory counts, fails and is dropped with that of the node. All of it is zeroed: the
+ * library pads the configurations that it encodes to 8 bytes and leaves the padding as the heap
+ * gave it, and bytes of whatever was freed before have no place in a log that goes to disk and to
+ * other servers.
  */
 #include <stdalign.h>
-#include <string.h>
-
-#include <raft.h>
 
 #include "base/memory.h"
-#include "tests/sim/heap_sim.h"
+#include "raft/group_internal.h"
 
-/* Zeroed: the library pads the configurations it encodes to 8 bytes, and leaves the padding as the
- * heap gave it; a run would not be the same the second time. */
 static void *raft_allocate(void *data, size_t size)
 {
     (void)data;
@@ -39,11 +35,12 @@ static void *raft_resize(void *data, void *memory, size_t size)
     return memory_resize(memory, size);
 }
 
+/* Only the library's own file backend asks for it, and that is not used here. */
 static void *raft_allocate_aligned(void *data, size_t alignment, size_t size)
 {
     (void)data;
     ASSERT(alignment <= alignof(max_align_t));
-    return memory_allocate(size);
+    return memory_allocate_zeroed(1, size);
 }
 
 static void raft_release_aligned(void *data, size_t alignment, void *memory)
@@ -54,7 +51,7 @@ static void raft_release_aligned(void *data, size_t alignment, void *memory)
 }
 
 /* The library keeps the pointer, and takes it without const. */
-static struct raft_heap heap_raft = {
+static struct raft_heap group_heap = {
     .malloc = raft_allocate,
     .free = raft_release,
     .calloc = raft_allocate_zeroed,
@@ -63,12 +60,7 @@ static struct raft_heap heap_raft = {
     .aligned_free = raft_release_aligned,
 };
 
-void heap_sim_install_raft(void)
+void group_heap_use(void)
 {
-    raft_heap_set(&heap_raft);
-}
-
-void heap_sim_uninstall_raft(void)
-{
-    raft_heap_set_default();
+    raft_heap_set(&group_heap);
 }
