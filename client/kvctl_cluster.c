@@ -73,24 +73,24 @@ static void tolerance_print(const struct kv_ring *ring, const struct tolerance *
 }
 
 /* One letter for what is heard of a node, one for its part in the cluster; ? is unknown. */
-static char heard_letter(const struct kv_member_status *member)
+static const char *heard_letter(const struct kv_member_status *member)
 {
-    return strcmp(member->state, "up") == 0        ? 'U'
-           : strcmp(member->state, "suspect") == 0 ? 'S'
-           : strcmp(member->state, "down") == 0    ? 'D'
-                                                   : '?';
+    return strcmp(member->state, "up") == 0        ? "U"
+           : strcmp(member->state, "suspect") == 0 ? "S"
+           : strcmp(member->state, "down") == 0    ? "D"
+                                                   : "?";
 }
 
-static char part_letter(const struct kv_ring *ring, uint32_t id)
+static const char *part_letter(const struct kv_ring *ring, uint32_t id)
 {
     const struct kv_member *member = ring == NULL ? NULL : kv_ring_member(ring, id);
     if (member == NULL) {
-        return '?';
+        return "?";
     }
-    return strcmp(member->state, "active") == 0    ? 'N'
-           : strcmp(member->state, "joining") == 0 ? 'J'
-           : strcmp(member->state, "leaving") == 0 ? 'L'
-                                                   : '?';
+    return strcmp(member->state, "active") == 0    ? "N"
+           : strcmp(member->state, "joining") == 0 ? "J"
+           : strcmp(member->state, "leaving") == 0 ? "L"
+                                                   : "?";
 }
 
 /* `ring` is NULL while there is no cluster. */
@@ -105,7 +105,7 @@ static enum kvctl_exit status_rows(struct kvctl *kvctl, const struct kv_ring *ri
         const struct kv_member_status *member = &status->members[index];
         char size[OUTPUT_NUMBER_SIZE_MAX];
         bool table = kvctl->output == KVCTL_TABLE;
-        output_cell(&rows, "%c%c", heard_letter(member), part_letter(ring, member->id));
+        output_cell(&rows, "%s%s", heard_letter(member), part_letter(ring, member->id));
         output_cell(&rows, "%" PRIu32, member->id);
         output_cell(&rows, "%s", member->state);
         if (member->heard) {

@@ -141,8 +141,9 @@ void detector_slept(struct detector *detector, uint64_t slept_ns, uint64_t now_n
 uint32_t detector_phi_milli(const struct detector *detector, uint64_t now_ns)
 {
     const uint32_t last = ARRAY_COUNT(tail_phi_milli) - 1;
+    const uint32_t greatest = DETECTOR_PHI_MAX * MILLI;
     if (detector->heard_ns == 0) {
-        return DETECTOR_PHI_MAX * MILLI;
+        return greatest;
     }
     uint64_t silence_us = since(detector->heard_ns, now_ns) / NS_PER_US;
     if (silence_us <= detector->mean_us) {
@@ -152,11 +153,11 @@ uint32_t detector_phi_milli(const struct detector *detector, uint64_t now_ns)
     uint64_t step_us = detector->deviation_us * TAIL_STEP_MILLI / MILLI;
     uint64_t step = late_us / step_us; /* The deviation is a millisecond at least. */
     if (step >= last) {
-        return DETECTOR_PHI_MAX * MILLI;
+        return greatest;
     }
     uint64_t rise = tail_phi_milli[step + 1] - tail_phi_milli[step];
     uint64_t phi = tail_phi_milli[step] + rise * (late_us % step_us) / step_us;
-    return phi < DETECTOR_PHI_MAX * MILLI ? (uint32_t)phi : DETECTOR_PHI_MAX * MILLI;
+    return phi < greatest ? (uint32_t)phi : greatest;
 }
 
 static bool later_than(const struct detector *detector, uint32_t phi, uint32_t silence_ms,
