@@ -270,10 +270,11 @@ class Cluster:
 class Stage:
     """What a test is given: the programs, a place for files, clusters that end with the test."""
 
-    def __init__(self, programs, scratch, quick):
+    def __init__(self, programs, scratch, quick, soak=False):
         self.programs = programs
         self.scratch = scratch
         self.quick = quick
+        self.soak = soak
         self.clusters = []
         self.shared_cluster = None
         self.cleanups = []

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """tests/integration/run.py -- every test against real processes, or those that are named.
 
-usage: run.py [--quick] [--programs DIR] [--scratch DIR] [--list] [PART_OF_A_NAME...]
+usage: run.py [--quick | --soak] [--programs DIR] [--scratch DIR] [--list] [PART_OF_A_NAME...]
 
 Prints a line of TAP for each test, and last `N passed, N failed`. It exits with 0 if at least one
 test passed and none failed. DIR holds kvnode and kvctl; the default is build/release/bin.
@@ -31,6 +31,7 @@ def main():
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--soak", action="store_true", help="some tests go on for many rounds")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--programs", default=os.path.join(root, "build/release/bin"))
     parser.add_argument("--scratch")
@@ -42,7 +43,8 @@ def main():
                 print(f"{module.__name__[5:]}.{function.__name__[5:]}")
         return 0
     with tempfile.TemporaryDirectory(prefix="ringkv-integration-", dir=options.scratch) as scratch:
-        stage = harness.Stage(os.path.abspath(options.programs), scratch, options.quick)
+        stage = harness.Stage(os.path.abspath(options.programs), scratch, options.quick,
+                              options.soak)
         return harness.run_all(modules(), stage, options.only)
 
 

@@ -8,7 +8,8 @@ part() {
     local preset=$1 log=$RUN_SCRATCH/$1.log rc=0 said
     local -a options=()
     [[ $RUN_MODE != quick ]] || options+=(--quick)
-    suite_build "$preset" kvnode kvctl bench_lsm lsm_inspect embedded
+    [[ $RUN_MODE != soak ]] || options+=(--soak)
+    suite_build "$preset" kvnode kvctl bench_lsm lsm_inspect embedded range_digest
     tests/integration/run.py "${options[@]}" --programs "build/$preset/bin" "${@:2}" \
         >"$log" 2>&1 || rc=$?
     cat "$log"

@@ -1,4 +1,4 @@
-"""tests/partition/history.py -- workers on shared keys, what each saw, and the check of it.
+"""tests/integration/history.py -- workers on shared keys, what each saw, and the check of it.
 
 Every write has a value of its own and is answered with its version; every read at QUORUM is
 answered with the version it found. In real time, for each key:
@@ -41,11 +41,13 @@ class Event:
 
 
 class Worker(threading.Thread):
-    """Reads and writes random keys through one node."""
+    """Reads and writes random keys through one node; when a connection breaks, through the next of
+    `others`, if there are any."""
 
-    def __init__(self, node, label, keys, seed, pause=0.002):
+    def __init__(self, node, label, keys, seed, pause=0.002, others=()):
         super().__init__(daemon=True)
         self.node, self.label, self.keys, self.pause = node, label, keys, pause
+        self.others = list(others)
         self.random = random.Random(seed)
         self.events = []
         self.ending = threading.Event()
@@ -76,8 +78,10 @@ class Worker(threading.Thread):
             if self.client is None:
                 self.client = Client(self.node.client_port, self.node.host, 15)
         except Broken:
+            self.turn()
             time.sleep(0.05)
             return
+        event.node, event.start = self.node.number, time.monotonic()
         self.events.append(event)
         try:
             reply = self.client.call(*request)
@@ -85,6 +89,7 @@ class Worker(threading.Thread):
             reply = Failure(f"BROKEN {error}")
             self.client.close()
             self.client = None
+            self.turn()
         event.end = time.monotonic()
         if isinstance(reply, Failure):
             event.reply = reply
@@ -95,6 +100,11 @@ class Worker(threading.Thread):
         event.version = version_of(answer["version"])
         if event.kind == "read":
             event.value = answer["value"].decode() if answer["value"] is not None else None
+
+    def turn(self):
+        if self.others:
+            self.others.append(self.node)
+            self.node = self.others.pop(0)
 
     def finish(self):
         self.ending.set()
@@ -139,8 +149,11 @@ def read_everywhere(nodes, keys, *level):
 def check(events):
     """Returns what is wrong, as lines."""
     wrong = []
-    for key in {event.key for event in events}:
-        wrong += check_key([event for event in events if event.key == key])
+    of_key = {}
+    for event in events:
+        of_key.setdefault(event.key, []).append(event)
+    for each in of_key.values():
+        wrong += check_key(each)
     return wrong
 
 
