@@ -28,17 +28,19 @@ class Refused(Exception):
 
 
 class Operator:
-    """Speaks KV.PLAN to whichever node answers."""
+    """Speaks KV.PLAN to whichever node answers, of those with the `numbers` if they are given."""
 
-    def __init__(self, cluster):
-        self.cluster = cluster
+    def __init__(self, cluster, numbers=None):
+        self.cluster, self.numbers = cluster, numbers
+
+    def awake(self):
+        return [node for node in self.cluster.running()
+                if not node.paused and (self.numbers is None or node.number in self.numbers)]
 
     def ask(self, *words):
         """Of any node; those that do not answer are passed over."""
         last = None
-        for node in self.cluster.running():
-            if node.paused:
-                continue
+        for node in self.awake():
             try:
                 reply = node.call("KV.PLAN", *words, timeout=15)
             except Broken as error:
@@ -57,12 +59,12 @@ class Operator:
 
     def explain(self):
         """As the node that leads has it; None if none does now."""
-        for node in self.cluster.running():
+        for node in self.awake():
             try:
-                said = None if node.paused else json.loads(node.call("KV.PLAN", "EXPLAIN"))
+                said = json.loads(node.call("KV.PLAN", "EXPLAIN"))
             except Broken:
                 continue
-            if said is not None and said.get("drives"):
+            if said.get("drives"):
                 return said
         return None
 
@@ -92,13 +94,13 @@ class Operator:
         return time.monotonic() - since
 
     def knows(self, number, state="joining"):
-        ring = json.loads(self.cluster.running()[0].call("KV.RING"))
+        ring = json.loads(self.awake()[0].call("KV.RING"))
         return any(member["id"] == number and member["state"] == state
                    for member in ring["members"])
 
     def joiner(self, *flags):
         """A new node that the cluster knows, and which sees all others: clients may go there."""
-        awake = [node for node in self.cluster.running() if not node.paused]
+        awake = self.awake()
         node = self.cluster.joiner(awake[0])
         node.start(*flags)
         wait_until(lambda: self.knows(node.number), 20, f"node {node.number} is known")

@@ -182,6 +182,7 @@ class Cluster:
         self.directory = directory
         self.replicas = replicas
         self.flags = list(flags)
+        self.place = lambda node: None  # Where a node that is made later is to run.
         os.makedirs(directory)
         base = free_ports(count, step=10)
         self.nodes = [Node(self, index + 1, base + index * 10) for index in range(count)]
@@ -195,6 +196,7 @@ class Cluster:
         """Another node, which joins through `contact`, the first one if not given; not started."""
         node = Node(self, len(self.nodes) + 1, free_ports(1))
         node.contact = contact if contact is not None else self.nodes[0]
+        self.place(node)
         self.nodes.append(node)
         return node
 

@@ -21,6 +21,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 import harness  # noqa: E402
 import namespaces  # noqa: E402
 import test_cuts  # noqa: E402
+import test_ring  # noqa: E402
 
 CLONE_NEWNET = 0x40000000
 TESTER = 254
@@ -54,12 +55,18 @@ class Machines(harness.Stage):
         self.enter_machine(network, TESTER)
         return network
 
-    def machines(self, count, replicas=3, start=True):
-        network = self.network(count)
-        cluster = self.cluster(count, replicas, ["--insecure"])
-        for node in cluster.nodes:
+    def machines(self, count, replicas=3, start=True, flags=(), spare=0):
+        """Nodes on a machine each, and `spare` machines for nodes that join."""
+        network = self.network(count + spare)
+        cluster = self.cluster(count, replicas, ["--insecure", *flags])
+
+        def place(node):
             node.host = network.address(node.number)
             node.prefix = network.inside(node.number)
+
+        cluster.place = place
+        for node in cluster.nodes:
+            place(node)
         if start:
             cluster.start()
         return cluster, network
@@ -119,7 +126,7 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ringkv-partition-") as scratch:
         stage = Machines(os.path.abspath(options.programs), scratch, options.quick, options.seed)
-        return harness.run_all([test_cuts], stage, options.only)
+        return harness.run_all([test_cuts, test_ring], stage, options.only)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # partition: real nodes on machines of their own (network namespaces), whose network is cut one way
 # and both ways, and healed; a check of every history. Without root it fails: it never skips itself.
 source tests/suites/common.bash
-suite_build release kvnode
+suite_build release kvnode range_digest
 options=()
 [[ $RUN_MODE != quick ]] || options+=(--quick)
 runs=1
