@@ -677,17 +677,27 @@ static void work_insisting(struct client *client)
     patience_arm(client);
 }
 
+/* Any node that was started; in the quiet none that was given up: each try of those takes seconds.
+ */
+static uint32_t target_draw(const struct client *client)
+{
+    const struct cluster *cluster = client->clients->cluster;
+    uint32_t target = (uint32_t)draw(client, cluster->count);
+    while (cluster->nodes[target].spare ||
+           (client->clients->hurry && cluster->nodes[target].lost)) {
+        target = (target + 1) % cluster->count;
+    }
+    return target;
+}
+
 /* Goes on: connects, greets or asks. Drawn operations are asked when the pace fires alone. */
 static void work(struct client *client)
 {
-    struct clients *clients = client->clients;
     if (client->connection == NULL) {
         if (insists(client) && client->step < client->step_count) {
             connect_to(client, client->steps[client->step].node);
         } else if (!insists(client) && client->quota > 0) {
-            uint32_t target = (uint32_t)draw(client, clients->cluster->count);
-            bool spare = clients->cluster->nodes[target].spare;
-            connect_to(client, spare ? target % clients->plan->node_count : target);
+            connect_to(client, target_draw(client));
         }
         return;
     }
