@@ -229,6 +229,16 @@ static uint64_t content_of(const struct topology *topology)
     return content;
 }
 
+static void members_note(struct cluster *cluster, const struct topology *topology)
+{
+    for (uint32_t index = 0; index < topology->member_count; index++) {
+        struct cluster_node *node = cluster_node_find(cluster, topology->members[index].id);
+        if (node != NULL) {
+            node->belonged = true;
+        }
+    }
+}
+
 /* (1), once for each epoch that a node comes to. */
 static void epoch_observe(struct cluster_node *node, const struct topology *topology)
 {
@@ -244,6 +254,7 @@ static void epoch_observe(struct cluster_node *node, const struct topology *topo
         check_violate(cluster->check, "node %u: the topology of epoch %" PRIu64 " is not sound",
                       node->id, epoch);
     }
+    members_note(cluster, topology);
     struct topology_stamp *known = &cluster->epochs[epoch].stamp;
     if (cluster->epochs[epoch].cluster_id == 0) {
         cluster->epochs[epoch].cluster_id = topology->cluster_id;
@@ -490,7 +501,7 @@ static bool node_settled(const struct cluster_node *node, uint32_t member_count,
 /* Whether it has its part in the cluster yet to get, or had it and left. */
 static bool node_is_outside(const struct cluster_node *node)
 {
-    return node->spare || node->lost || node->epoch_max > 0;
+    return node->spare || node->lost || node->belonged;
 }
 
 bool cluster_converged(struct cluster *cluster, char *why, size_t size)

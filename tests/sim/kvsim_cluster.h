@@ -33,8 +33,9 @@ struct cluster_node {
     struct world_node *host;
     struct node *node; /* NULL: not running. */
     uint32_t id;
-    bool spare; /* Nothing ran here yet. */
-    bool lost;  /* Given up: it is not started any more. */
+    bool spare;    /* Nothing ran here yet. */
+    bool lost;     /* Given up: it is not started any more. */
+    bool belonged; /* Some topology that was seen named it. */
     enum node_state state;
     bool stopping;          /* node_stop() was called. */
     bool restart_due;       /* An event will start it. */
