@@ -41,7 +41,9 @@ struct asked {
     uint64_t epoch;   /* Of the request. */
     uint64_t fence;   /* Of the range then, in memory. */
     uint64_t session; /* Of a chunk. */
+    uint64_t time;    /* Of the asker as it sent it: one request that comes twice has one. */
     bool entering;    /* The replica had not recorded that it emptied the stretch. */
+    bool ambiguous;   /* An earlier life of the asker had sent another of this id. */
 };
 
 /* Whole streams of a session. */
@@ -415,15 +417,17 @@ static void request_arrives(struct ownership *ownership, const struct world_node
         return;
     }
     const struct topology *topology = node_topology(node->node);
-    if (frame->range >= topology->range_count ||
-        asked_find(ownership, node->host, from, frame) != NULL) {
+    struct asked *asked = asked_find(ownership, node->host, from, frame);
+    if (frame->range >= topology->range_count || (asked != NULL && asked->time == frame->time)) {
         return; /* One that comes twice is judged by the first. */
     }
+    /* What a node sent before it died may come when it lives again, and counts from the start. */
+    bool ambiguous = asked != NULL;
+    asked = ambiguous ? asked : asked_place(ownership, node->host, from, frame);
     const struct topology_range *range = &topology->ranges[frame->range];
     const struct part *part = part_of(ownership, node->id, frame->range);
     bool enters = ring_replicas_contain(&range->next, node->id) &&
                   !ring_replicas_contain(&range->replicas, node->id);
-    struct asked *asked = asked_place(ownership, node->host, from, frame);
     *asked = (struct asked){
         .request_id = frame->request_id,
         .asker = world_node_index(from),
@@ -431,6 +435,8 @@ static void request_arrives(struct ownership *ownership, const struct world_node
         .range = frame->range,
         .epoch = frame->stamp.epoch,
         .fence = range->epoch > part->fence ? range->epoch : part->fence,
+        .time = frame->time,
+        .ambiguous = ambiguous,
         .entering = enters && part->entered != range->session,
     };
     ownership->counts.stale += asked->epoch < asked->fence;
@@ -507,7 +513,7 @@ void ownership_frame_sent(struct ownership *ownership, const struct world_node *
     }
     const struct asked *asked = asked_find(ownership, from, to, &frame);
     bool served = frame.status == STATUS_OK || frame.status == STATUS_SUPERSEDED;
-    if ((frame.flags & FRAME_FLAG_REPLY) != 0 && asked != NULL && served) {
+    if ((frame.flags & FRAME_FLAG_REPLY) != 0 && asked != NULL && !asked->ambiguous && served) {
         reply_judge(ownership, &ownership->cluster->nodes[world_node_index(from)], asked, &frame);
     }
 }
