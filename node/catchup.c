@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "node/message.h"
+#include "node/reading.h"
 
 #define DEADLINE_MS 2000
 
@@ -83,7 +84,7 @@ static enum status learn_snapshot(struct catchup *catchup, struct slice snapshot
 {
     struct topology topology;
     topology_init(&topology);
-    enum status status = topology_decode(&topology, snapshot);
+    enum status status = reading_topology(catchup->env, "peer", snapshot, &topology);
     if (status == STATUS_OK) {
         catchup->whole = false;
         status = catchup->events->learned(catchup->context, &topology);

@@ -530,7 +530,11 @@ enum status holding_open(struct holding *holding, struct env *env, struct lsm *l
     holding->lsm = lsm;
     holding->id = id;
     holding->retry.fired = retry_fired;
-    return records_walk(lsm, RECORDS_FENCE, record_load, holding);
+    enum status status = records_walk(lsm, RECORDS_FENCE, record_load, holding);
+    if (status != STATUS_OK) {
+        log_error(env, "holding.records_unread", "status=\"%s\"", status_name(status));
+    }
+    return status;
 }
 
 void holding_start(struct holding *holding, const struct topology *topology,

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "node/catchup.h"
+#include "node/reading.h"
 #include "node/seat.h"
 
 #define TICK_MS 500 /* Of looking whether bootstrap or a first topology is due. */
@@ -156,11 +157,13 @@ static enum status record_load(struct membership *membership)
     struct cell cell;
     enum status status = records_read(membership->lsm, RECORDS_TOPOLOGY, 0, &scratch, &cell);
     if (status == STATUS_OK) {
-        status = topology_decode(&membership->current, cell.value);
+        status = reading_topology(membership->env, "record", cell.value, &membership->current);
         membership->recorded = membership->current.stamp;
         membership->durable = membership->recorded;
     } else if (status == STATUS_NOT_FOUND) {
         status = STATUS_OK;
+    } else {
+        log_error(membership->env, "topology.record_unread", "status=\"%s\"", status_name(status));
     }
     buffer_deinit(&scratch);
     return status;
@@ -322,7 +325,8 @@ static void group_snapshot(void *context, struct buffer *to)
 static enum status group_restored(void *context, struct slice snapshot)
 {
     struct membership *membership = context;
-    enum status status = topology_decode(&membership->machine, snapshot);
+    enum status status =
+        reading_topology(membership->env, "raft snapshot", snapshot, &membership->machine);
     return status == STATUS_OK ? adopt_machine(membership) : status;
 }
 
@@ -638,6 +642,10 @@ static enum status disks_load(struct membership *membership)
             disk->disk_id = codec_load_u64(cell.value.data);
         }
         status = status == STATUS_NOT_FOUND ? STATUS_OK : status;
+        if (status != STATUS_OK) {
+            log_error(membership->env, "disk_record.unread", "node=%u status=\"%s\"", disk->node,
+                      status_name(status));
+        }
     }
     buffer_deinit(&scratch);
     return status;

@@ -284,26 +284,36 @@ static enum status engine_open(struct node *node)
 static void open_run(struct env_job *job)
 {
     struct node *node = container_of(job, struct node, open_job);
+    const char *part = "identity";
     enum status status =
         identity_open(node->env, node->config.data_dir, node->config.id, &node->identity);
     if (status == STATUS_OK) {
+        part = "engine";
         status = engine_open(node);
     }
     if (status == STATUS_OK) {
+        part = "stream files";
         status = stream_files_open(node->env, node->config.data_dir);
     }
     if (status == STATUS_OK) {
+        part = "range records";
         status = holding_open(&node->holding, node->env, node->lsm, node->config.id);
     }
     if (status == STATUS_OK) {
+        part = "clock record";
         status = timekeeper_open(&node->timekeeper, node->env, node->lsm);
     }
     if (status == STATUS_OK) {
+        part = "topology and raft log";
         struct membership_options options = {.config = &node->config,
                                              .identity = &node->identity,
                                              .events = &membership_events,
                                              .context = node};
         status = membership_open(node->env, node->lsm, &options, &node->membership);
+    }
+    if (status != STATUS_OK) {
+        log_error(node->env, "node.open_failed", "part=\"%s\" status=\"%s\"", part,
+                  status_name(status));
     }
     node->open_status = status;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "node/reading.h"
 #include "node/records.h"
 #include "raft/group_recovery.h"
 
@@ -33,7 +34,8 @@ static enum status log_applied(void *context, uint64_t index, struct slice comma
 static enum status log_restored(void *context, struct slice snapshot)
 {
     struct revival *revival = context;
-    enum status status = topology_decode(&revival->machine, snapshot);
+    enum status status =
+        reading_topology(revival->env, "raft snapshot", snapshot, &revival->machine);
     log_compare(revival);
     return status;
 }
@@ -70,7 +72,7 @@ static enum status record_read(struct revival *revival)
     struct cell cell;
     enum status status = records_read(revival->lsm, RECORDS_TOPOLOGY, 0, &scratch, &cell);
     if (status == STATUS_OK) {
-        status = topology_decode(&revival->record, cell.value);
+        status = reading_topology(revival->env, "record", cell.value, &revival->record);
     }
     buffer_deinit(&scratch);
     revival->told = revival->record.stamp;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "node/reading.h"
 #include "raft/group_recovery.h"
 
 #define HEARTBEATS_OF_ELECTION 10
@@ -84,33 +85,44 @@ static enum status folder_open(const struct seat *seat, bool founds, struct grou
     return group_open(seat->env, &options, group);
 }
 
+/* What a log on disk says, read without a group. */
+struct excerpt {
+    struct env *env;
+    struct topology topology;
+};
+
 static enum status entry_applied(void *context, uint64_t index, struct slice command)
 {
-    struct topology *topology = context;
+    struct excerpt *excerpt = context;
     const char *reason = "";
     (void)index;
-    enum status status = topology_apply(topology, command, &reason);
+    enum status status = topology_apply(&excerpt->topology, command, &reason);
     return status == STATUS_NO_MEMORY ? status : STATUS_OK;
 }
 
 static enum status snapshot_restored(void *context, struct slice snapshot)
 {
-    return topology_decode(context, snapshot);
+    struct excerpt *excerpt = context;
+    return reading_topology(excerpt->env, "raft snapshot", snapshot, &excerpt->topology);
 }
 
 /* Of which generation the whole log on disk is. A founder's is the first even before it says so. */
 static enum status generation_read(struct seat *seat)
 {
-    struct topology topology;
+    struct excerpt excerpt = {.env = seat->env};
     char path[PATH_SIZE_MAX];
     folder_path(seat, path);
-    topology_init(&topology);
+    topology_init(&excerpt.topology);
     struct group_folder folder = {.path = path, .id = seat->options.config->id};
     struct group_examination examination = {
-        .applied = entry_applied, .restored = snapshot_restored, .context = &topology};
+        .applied = entry_applied, .restored = snapshot_restored, .context = &excerpt};
     enum status status = group_examine(seat->env, &folder, &examination);
-    seat->generation = topology.cluster_id == 0 ? 1 : topology.stamp.generation.number;
-    topology_deinit(&topology);
+    const struct topology *topology = &excerpt.topology;
+    seat->generation = topology->cluster_id == 0 ? 1 : topology->stamp.generation.number;
+    topology_deinit(&excerpt.topology);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+        log_error(seat->env, "raft.unreadable", "path=%s status=\"%s\"", path, status_name(status));
+    }
     return status;
 }
 

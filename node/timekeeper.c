@@ -67,6 +67,9 @@ enum status timekeeper_open(struct timekeeper *timekeeper, struct env *env, stru
         cell.version.time = 0;
         status = STATUS_OK;
     }
+    if (status != STATUS_OK) {
+        log_error(env, "timekeeper.mark_unread", "status=\"%s\"", status_name(status));
+    }
     hlc_init(&timekeeper->hlc, env, cell.version.time);
     buffer_deinit(&scratch);
     return status;

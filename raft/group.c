@@ -389,6 +389,8 @@ static enum status group_load(struct group *group, const struct group_options *o
         status = group_guard_renew_term(group);
     }
     if (status != STATUS_OK) {
+        log_error(group->env, "group.unreadable", "id=%" PRIu32 " path=%s status=%s", group->id,
+                  options->path, status_name(status));
         return status;
     }
     struct buffer records = {0};

@@ -8,6 +8,7 @@
  * must not wait for a disk. What was promised under them is held back instead; see (3) in
  * group_internal.h. One job at a time writes all that is queued, with one sync.
  */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -397,6 +398,10 @@ enum status group_io_check(const struct group *group)
         state->mark.index != 0 ||
         (state->start_index == 1 && (empty || state->entries[0].type == GROUP_ENTRY_CHANGE));
     if (!begins || state->term == 0 || group_state_last_index(state) < state->mark.index) {
+        log_error(group->env, "group.gap",
+                  "id=%u term=%" PRIu64 " start=%" PRIu64 " last=%" PRIu64 " snapshot=%" PRIu64,
+                  group->id, state->term, state->start_index, group_state_last_index(state),
+                  state->mark.index);
         return STATUS_CORRUPT;
     }
     enum status status = STATUS_OK;

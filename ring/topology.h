@@ -274,6 +274,15 @@ void topology_encode(struct buffer *to, const struct topology *topology);
 /* STATUS_CORRUPT unless every invariant holds. `topology` must be initialised; what it held goes.
  */
 MUST_USE enum status topology_decode(struct topology *topology, struct slice bytes);
+/* Why bytes are no topology. */
+struct topology_fault {
+    const char *why; /* Static storage. */
+    uint32_t range;  /* The one it is about, or TOPOLOGY_NO_RANGE. */
+};
+#define TOPOLOGY_NO_RANGE UINT32_MAX
+/* As topology_decode; `fault` says more where that is STATUS_CORRUPT. */
+MUST_USE enum status topology_decode_judged(struct topology *topology, struct slice bytes,
+                                            struct topology_fault *fault);
 
 const struct topology_member *topology_member_find(const struct topology *topology, uint32_t id);
 const struct topology_range *topology_range_of(const struct topology *topology, uint64_t token);

@@ -15,6 +15,15 @@
 #define FLAG_LOSS_ACCEPTED 2u
 #define RANGE_RESERVED_SIZE 3
 
+static enum status judged(struct topology_fault *fault, uint32_t range, const char *why)
+{
+    if (why == NULL) {
+        return STATUS_OK;
+    }
+    *fault = (struct topology_fault){.why = why, .range = range};
+    return STATUS_CORRUPT;
+}
+
 /* ------------------------------------------------------------------ stamps */
 
 void topology_stamp_put(struct buffer *to, const struct topology_stamp *stamp)
@@ -113,7 +122,8 @@ static bool range_get(struct topology_frame *frame, struct topology_range *range
            replicas_get(reader, goal_count, &range->goal);
 }
 
-static enum status ranges_get(struct topology_frame *frame, struct topology *topology)
+static enum status ranges_get(struct topology_frame *frame, struct topology *topology,
+                              struct topology_fault *fault)
 {
     topology->ranges = memory_allocate_zeroed(topology->range_count, sizeof(*topology->ranges));
     if (topology->ranges == NULL) {
@@ -121,8 +131,12 @@ static enum status ranges_get(struct topology_frame *frame, struct topology *top
     }
     for (uint32_t i = 0; i < topology->range_count; i++) {
         struct topology_range *range = &topology->ranges[i];
-        if (!range_get(frame, range) || topology_range_fault(topology, range) != NULL) {
-            return STATUS_CORRUPT;
+        const char *why = "a range is no record of one";
+        if (range_get(frame, range)) {
+            why = topology_range_fault(topology, range);
+        }
+        if (why != NULL) {
+            return judged(fault, i, why);
         }
     }
     return STATUS_OK;
@@ -186,7 +200,8 @@ static void plans_put(struct buffer *to, const struct topology *topology)
     }
 }
 
-static enum status plans_get(struct topology_frame *frame, struct topology *topology)
+static enum status plans_get(struct topology_frame *frame, struct topology *topology,
+                             struct topology_fault *fault)
 {
     struct codec_reader *reader = &frame->fields;
     topology->history = topology_history_make();
@@ -208,7 +223,7 @@ static enum status plans_get(struct topology_frame *frame, struct topology *topo
             return STATUS_CORRUPT;
         }
     }
-    return topology_plans_fault(topology) == NULL ? STATUS_OK : STATUS_CORRUPT;
+    return judged(fault, TOPOLOGY_NO_RANGE, topology_plans_fault(topology));
 }
 
 /* ------------------------------------------------------------------ all of it */
@@ -239,7 +254,16 @@ void topology_encode(struct buffer *to, const struct topology *topology)
     topology_frame_end(to, start);
 }
 
-static enum status topology_get(struct topology_frame *frame, struct topology *topology)
+/* What its members and keyspaces are like; NULL: sound. */
+static const char *arrays_fault(const struct topology *topology)
+{
+    const char *why = topology_members_fault(topology->members, topology->member_count);
+    return why != NULL ? why
+                       : topology_keyspaces_fault(topology->keyspaces, topology->keyspace_count);
+}
+
+static enum status topology_get(struct topology_frame *frame, struct topology *topology,
+                                struct topology_fault *fault)
 {
     struct codec_reader *reader = &frame->fields;
     topology->cluster_id = codec_get_u64(reader);
@@ -252,9 +276,12 @@ static enum status topology_get(struct topology_frame *frame, struct topology *t
     uint32_t member_count = codec_get_u32(reader);
     uint32_t keyspace_count = codec_get_u32(reader);
     if (!codec_reader_ok(reader) || topology->stamp.epoch == 0 ||
-        topology->stamp.generation.number == 0 ||
-        topology_sizes_fault(topology->replica_count, topology->range_count) != NULL) {
-        return STATUS_CORRUPT;
+        topology->stamp.generation.number == 0) {
+        return judged(fault, TOPOLOGY_NO_RANGE, "its stamp is none that was");
+    }
+    const char *why = topology_sizes_fault(topology->replica_count, topology->range_count);
+    if (why != NULL) {
+        return judged(fault, TOPOLOGY_NO_RANGE, why);
     }
     enum status status = topology_arrays_get(frame, member_count, &topology->members,
                                              keyspace_count, &topology->keyspaces);
@@ -263,25 +290,30 @@ static enum status topology_get(struct topology_frame *frame, struct topology *t
     }
     topology->member_count = member_count;
     topology->keyspace_count = keyspace_count;
-    if (topology_members_fault(topology->members, member_count) != NULL ||
-        topology_keyspaces_fault(topology->keyspaces, keyspace_count) != NULL) {
-        return STATUS_CORRUPT;
+    status = judged(fault, TOPOLOGY_NO_RANGE, arrays_fault(topology));
+    if (status == STATUS_OK) {
+        status = ranges_get(frame, topology, fault);
     }
-    status = ranges_get(frame, topology);
-    return status == STATUS_OK ? plans_get(frame, topology) : status;
+    return status == STATUS_OK ? plans_get(frame, topology, fault) : status;
 }
 
-enum status topology_decode(struct topology *topology, struct slice bytes)
+enum status topology_decode_judged(struct topology *topology, struct slice bytes,
+                                   struct topology_fault *fault)
 {
     ASSERT(topology != NULL);
+    ASSERT(fault != NULL);
     struct topology_frame frame;
     enum status status = topology_frame_open(bytes, &frame);
     if (status != STATUS_OK) {
-        return status;
+        return judged(fault, TOPOLOGY_NO_RANGE, "it is no whole frame, or its checksum differs");
     }
     struct topology read;
     topology_init(&read);
-    status = frame.type == SNAPSHOT_TYPE ? topology_get(&frame, &read) : STATUS_CORRUPT;
+    /* Where no one says what it is, it is this. */
+    status = judged(fault, TOPOLOGY_NO_RANGE, "its fields are not those of a topology");
+    if (frame.type == SNAPSHOT_TYPE) {
+        status = topology_get(&frame, &read, fault);
+    }
     if (status == STATUS_OK && !codec_reader_done(&frame.fields)) {
         status = STATUS_CORRUPT;
     }
@@ -292,4 +324,10 @@ enum status topology_decode(struct topology *topology, struct slice bytes)
     topology_deinit(topology);
     *topology = read;
     return STATUS_OK;
+}
+
+enum status topology_decode(struct topology *topology, struct slice bytes)
+{
+    struct topology_fault fault;
+    return topology_decode_judged(topology, bytes, &fault);
 }

@@ -89,14 +89,18 @@ Test(topology_snapshot, altered_bytes_behind_a_right_checksum_never_break_an_inv
     topology_deinit(&fixture.topology);
 }
 
-static void check_corrupt(const struct topology *topology, const char *what)
+static struct topology_fault check_corrupt(const struct topology *topology, const char *what)
 {
     struct buffer bytes = {0};
     struct topology read;
+    struct topology_fault fault = {.why = NULL};
     topology_init(&read);
     snapshot(topology, &bytes);
-    cr_assert_eq(topology_decode(&read, buffer_slice(&bytes)), STATUS_CORRUPT, "%s", what);
+    enum status status = topology_decode_judged(&read, buffer_slice(&bytes), &fault);
+    cr_assert_eq(status, STATUS_CORRUPT, "%s", what);
+    cr_assert_not_null(fault.why, "%s", what);
     buffer_deinit(&bytes);
+    return fault;
 }
 
 /* Each of them encodes, since what is written is believed; none is read. */
@@ -122,7 +126,9 @@ Test(topology_snapshot, a_state_that_breaks_an_invariant_is_corrupt)
     *stable = stable_was;
     stable->goal.ids[0] = 5;
     stable->replicas = (struct ring_replicas){3, {1, 2, 3}};
-    check_corrupt(topology, "a goal that leaves");
+    struct topology_fault fault = check_corrupt(topology, "a goal that leaves");
+    cr_assert_eq(fault.range, stable - topology->ranges);
+    cr_assert_str_eq(fault.why, "the goal of a range names a member that takes none");
     *stable = stable_was;
     stable->goal = (struct ring_replicas){0};
     stable->loss_accepted = true;
@@ -150,7 +156,9 @@ Test(topology_snapshot, a_state_that_breaks_an_invariant_is_corrupt)
     check_corrupt(topology, "a staged plan that has run");
     topology->staged.moved_count = 0;
     topology->history[0].outcome = TOPOLOGY_OPEN;
-    check_corrupt(topology, "a plan that ended without an outcome");
+    fault = check_corrupt(topology, "a plan that ended without an outcome");
+    cr_assert_eq(fault.range, TOPOLOGY_NO_RANGE);
+    cr_assert_str_eq(fault.why, "a plan that ended is not sound");
     topology_deinit(topology);
 }
 
