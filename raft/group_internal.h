@@ -3,7 +3,9 @@
  *
  * group.c is what the owner sees (life, proposals, events), group_io.c is what the library sees
  * (its raft_io over the env), group_heap.c where its memory comes from, group_guard.c holds the
- * rules that make the library safe, and is the only file that looks into struct raft. Invariants:
+ * rules that make the library safe, and is the only file that looks into struct raft.
+ *
+ * Invariants:
  *  (1) The library is entered only between group_enter() and group_leave(); the owner's events
  *      other than `applied`, `snapshot`, `restored` and `send` are called after it has returned.
  *  (2) Nothing queued for the disk is reordered: ops complete in the order of their tickets.
