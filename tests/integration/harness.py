@@ -18,7 +18,6 @@ import socket
 import subprocess
 import sys
 import time
-import traceback
 import urllib.error
 import urllib.request
 
@@ -26,6 +25,7 @@ from resp import Broken, Client
 
 PORT_FIRST = 10000  # Below the ports that the kernel gives to outgoing connections.
 PORT_LAST = 32000
+port_bounds = [PORT_FIRST, PORT_LAST]  # Of this process; use_ports() narrows them.
 START_SECONDS = 20
 STOP_SECONDS = 20
 LOG_TAIL_LINES = 25
@@ -48,10 +48,16 @@ def port_is_free(port):
             return False
 
 
+def use_ports(share, shares):
+    """Of all ports, this process takes its share: those that run beside it never meet it."""
+    size = (PORT_LAST - PORT_FIRST) // shares
+    port_bounds[:] = [PORT_FIRST + share * size, PORT_FIRST + (share + 1) * size]
+
+
 def free_ports(count, step=1):
     """The first of `count` ports, `step` apart, each with the two above it free too."""
     for _ in range(1000):
-        base = random.randrange(PORT_FIRST, PORT_LAST - count * step - 3)
+        base = random.randrange(port_bounds[0], port_bounds[1] - count * step - 3)
         ports = [base + index * step + more for index in range(count) for more in range(3)]
         if all(port_is_free(port) for port in ports):
             return base
@@ -358,61 +364,6 @@ class Stage:
             except Exception as error:
                 print(f"# at the end: {error}")
 
-
-
-def tests_of(module):
-    """The test_ functions of a module, in the order they are written."""
-    found = [getattr(module, name) for name in dir(module) if name.startswith("test_")]
-    return sorted(found, key=lambda function: function.__code__.co_firstlineno)
-
-
-def run_one(stage, name, function):
-    """True if it passed. Prints one line of TAP, and what went wrong before it."""
-    started = time.monotonic()
-    failed = False
-    try:
-        function(stage)
-    except Exception:
-        failed = True
-        for line in traceback.format_exc().splitlines():
-            print(f"# {line}")
-    for line in stage.close_test(failed):
-        failed = True
-        print(f"# {line}")
-    took = time.monotonic() - started
-    print(f"{'not ok' if failed else 'ok'} - {name} ({took:.1f} s)", flush=True)
-    return not failed
-
-
-def run_all(modules, stage, only=()):
-    """Runs every test, or those whose name holds one of `only`. Returns the exit code."""
-
-    def interrupted(number, _frame):
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, interrupted)
-    signal.signal(signal.SIGHUP, interrupted)
-    passed = failed = 0
-    try:
-        for module in modules:
-            for function in tests_of(module):
-                name = f"{module.__name__[5:]}.{function.__name__[5:]}"
-                if only and not any(part in name for part in only):
-                    continue
-                if stage.quick and getattr(function, "slow", False):
-                    continue
-                if run_one(stage, name, function):
-                    passed += 1
-                else:
-                    failed += 1
-        for line in stage.close():
-            print(f"# {line}")
-            print("not ok - shared cluster")
-            failed += 1
-    finally:
-        stage.destroy()
-    print(f"{passed} passed, {failed} failed", flush=True)
-    return 0 if failed == 0 and passed > 0 else 1
 
 
 def slow(function):

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """tests/integration/run.py -- every test against real processes, or those that are named.
 
-usage: run.py [--quick | --soak] [--programs DIR] [--scratch DIR] [--list] [PART_OF_A_NAME...]
+usage: run.py [--quick | --soak] [--jobs N] [--programs DIR] [--scratch DIR] [--list]
+              [PART_OF_A_NAME...]
 
-Prints a line of TAP for each test, and last `N passed, N failed`. It exits with 0 if at least one
-test passed and none failed. DIR holds kvnode and kvctl; the default is build/release/bin.
+Runs N tests at a time (1). Prints a line of TAP for each, and last `N passed, N failed`. It exits
+with 0 if at least one test passed and none failed. DIR holds kvnode and kvctl; the default is build/release/bin.
 The interpreter is Debian's own, which sees the package python3-redis.
 """
 import argparse
@@ -17,6 +18,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import harness  # noqa: E402
+import schedule  # noqa: E402
 
 
 def modules():
@@ -32,20 +34,24 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--soak", action="store_true", help="some tests go on for many rounds")
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--programs", default=os.path.join(root, "build/release/bin"))
     parser.add_argument("--scratch")
     parser.add_argument("only", nargs="*")
     options = parser.parse_args()
     if options.list:
-        for module in modules():
-            for function in harness.tests_of(module):
-                print(f"{module.__name__[5:]}.{function.__name__[5:]}")
+        for name, _ in schedule.chosen(modules(), options.only, options.quick):
+            print(name)
         return 0
     with tempfile.TemporaryDirectory(prefix="ringkv-integration-", dir=options.scratch) as scratch:
-        stage = harness.Stage(os.path.abspath(options.programs), scratch, options.quick,
-                              options.soak)
-        return harness.run_all(modules(), stage, options.only)
+        programs = os.path.abspath(options.programs)
+
+        def stage(share):
+            return harness.Stage(programs, os.path.join(scratch, str(share)), options.quick,
+                                 options.soak)
+
+        return schedule.run_all(modules(), stage, options.only, options.quick, options.jobs)
 
 
 if __name__ == "__main__":

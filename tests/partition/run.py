@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """tests/partition/run.py -- real nodes on machines of their own, whose network is cut.
 
-usage: run.py [--quick] [--programs DIR] [--seed N] [PART_OF_A_NAME...]
+usage: run.py [--quick] [--jobs N] [--programs DIR] [--seed N] [PART_OF_A_NAME...]
 
 Needs root, iproute2 and nftables. Where namespaces cannot be made it fails, and says why: a check
 that skips itself would be none. The last line is `N passed, N failed`.
@@ -20,6 +20,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "integration")]
 
 import harness  # noqa: E402
 import namespaces  # noqa: E402
+import schedule  # noqa: E402
 import test_cuts  # noqa: E402
 import test_ring  # noqa: E402
 
@@ -120,13 +121,18 @@ def main():
     root = os.path.dirname(os.path.dirname(HERE))
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--programs", default=os.path.join(root, "build/release/bin"))
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("only", nargs="*")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ringkv-partition-") as scratch:
-        stage = Machines(os.path.abspath(options.programs), scratch, options.quick, options.seed)
-        return harness.run_all([test_cuts, test_ring], stage, options.only)
+        programs = os.path.abspath(options.programs)
+
+        def stage(share):
+            return Machines(programs, os.path.join(scratch, str(share)), options.quick, options.seed)
+
+        return schedule.run_all([test_cuts, test_ring], stage, options.only, options.quick, options.jobs)
 
 
 if __name__ == "__main__":

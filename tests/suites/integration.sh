@@ -10,7 +10,7 @@ part() {
     [[ $RUN_MODE != quick ]] || options+=(--quick)
     [[ $RUN_MODE != soak ]] || options+=(--soak)
     suite_build "$preset" kvnode kvctl bench_lsm lsm_inspect embedded range_digest
-    tests/integration/run.py "${options[@]}" --programs "build/$preset/bin" "${@:2}" \
+    tests/integration/run.py "${options[@]}" --jobs 3 --programs "build/$preset/bin" "${@:2}" \
         >"$log" 2>&1 || rc=$?
     cat "$log"
     said=$(tail -n 1 "$log")

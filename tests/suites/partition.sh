@@ -10,7 +10,7 @@ runs=1
 for ((run = 1; run <= runs; run++)); do
     log=$RUN_SCRATCH/run-$run.log
     rc=0
-    tests/partition/run.py "${options[@]}" --programs build/release/bin >"$log" 2>&1 || rc=$?
+    tests/partition/run.py "${options[@]}" --jobs 2 --programs build/release/bin >"$log" 2>&1 || rc=$?
     cat "$log"
     passed=$((passed + $(grep -c '^ok - ' "$log" || true)))
     while read -r line; do
