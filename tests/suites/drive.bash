@@ -44,7 +44,8 @@ total_passed=0
 total_failed=0
 total_skipped=0
 rows=()
-current_mark=
+# Of suites under way: one in front, and any beside it.
+declare -A marks=() pids=() starts=() limits=()
 
 # Processes that carry the mark of one suite in their environment, however far they detached.
 marked_processes() {
@@ -79,7 +80,10 @@ end_leftovers() {
 
 interrupted() {
     trap - INT TERM HUP
-    [[ -z $current_mark ]] || end_leftovers "$current_mark" >&2
+    local mark
+    for mark in "${marks[@]}"; do
+        end_leftovers "$mark" >&2
+    done
     printf '\ninterrupted\n' >&2
     exit 130
 }
@@ -99,34 +103,42 @@ record() {
         "$passed" "$failed" "$skipped" "$seconds" "${why:+: $why}"
 }
 
-# Runs one suite; nothing it does ends the driver.
-run_suite() {
-    local name=$1 limit=$2 tools=$3
+# Starts one suite; nothing it does ends the driver. Fails, with a row, if it cannot run.
+start_suite() {
+    local name=$1 limit=$2 tools=$3 niceness=$4
     # A soak repeats what a run does once.
     [[ $mode != soak ]] || limit=$((limit * 20))
-    local log=$logs/$name.log script=$suites/$name.sh start=$SECONDS tool
+    local log=$logs/$name.log script=$suites/$name.sh tool
     if [[ ! -x $script ]]; then
         record "$name" 0 1 0 0 "$script is missing or not executable"
-        return
+        return 1
     fi
     for tool in ${tools//,/ }; do
         if ! command -v "$tool" >/dev/null; then
             record "$name" 0 1 0 0 "its tool $tool is missing"
-            return
+            return 1
         fi
     done
 
     rm -rf "${scratch:?}/$name"
     mkdir -p "$scratch/$name"
-    current_mark="$$-$name-$RANDOM"
-    local rc=0
+    marks[$name]="$$-$name-$RANDOM"
+    limits[$name]=$limit
+    starts[$name]=$SECONDS
     # In the background and waited for, so that a signal to the driver is heard at once.
-    RUN_MARK=$current_mark RUN_SCRATCH=$scratch/$name setsid --wait \
+    RUN_MARK=${marks[$name]} RUN_SCRATCH=$scratch/$name setsid --wait nice -n "$niceness" \
         timeout --kill-after=20 "$limit" "$script" </dev/null >"$log" 2>&1 &
-    wait $! || rc=$?
+    pids[$name]=$!
+}
+
+# Waits for its end, and judges it.
+finish_suite() {
+    local name=$1 log=$logs/$1.log rc=0
+    local limit=${limits[$name]} start=${starts[$name]}
+    wait "${pids[$name]}" || rc=$?
     local left
-    left=$(end_leftovers "$current_mark")
-    current_mark=
+    left=$(end_leftovers "${marks[$name]}")
+    unset "marks[$name]"
 
     local passed=0 failed=0 skipped=0 why=''
     local line
@@ -167,17 +179,28 @@ wanted() {
 
 declare -A named=()
 started=$SECONDS
+beside=()
 while read -r name kind limit tools; do
-    if [[ ! $name =~ ^[a-z_]+$ || ! $kind =~ ^(quick|full|soak)$ || ! $limit =~ ^[0-9]+$ ]]; then
+    if [[ ! $name =~ ^[a-z_]+$ || ! $kind =~ ^(quick|full|soak)(,beside)?$ || ! $limit =~ ^[0-9]+$ ]]; then
         record "${name:-?}" 0 1 0 0 "not a line of a manifest: $name $kind $limit $tools"
         continue
     fi
     named[$name]=1
-    wanted "$kind" || continue
+    wanted "${kind%,beside}" || continue
     [[ -z $only || $only == "$name" ]] || continue
+    if [[ $kind == *,beside ]]; then
+        printf '==> %s, beside those that follow\n' "$name"
+        ! start_suite "$name" "$limit" "$tools" 19 || beside+=("$name")
+        continue
+    fi
     printf '==> %s\n' "$name"
-    run_suite "$name" "$limit" "$tools"
+    ! start_suite "$name" "$limit" "$tools" 0 || finish_suite "$name"
 done < <(grep -vE '^(#|[[:space:]]*$)' "$suites/manifest" 2>/dev/null)
+
+for name in "${beside[@]}"; do
+    printf '==> %s, to its end\n' "$name"
+    finish_suite "$name"
+done
 
 for script in "$suites"/*.sh; do
     name=$(basename "$script" .sh)

@@ -62,6 +62,15 @@ expect "longer than its limit" fails 'ran longer than 1 s'
 fresh littering
 suite_of one 'setsid sleep 30 & echo "one: 2 passed, 0 failed, 0 skipped"'
 expect "a process left behind" fails 'left processes behind'
+fresh beside
+printf 'two quick,beside 20 bash\none quick 20 bash\n' >"$tree/tests/suites/manifest"
+suite_of one 'touch one.ran; echo "one: 2 passed, 0 failed, 0 skipped"'
+suite_of two 'until [[ -e one.ran ]]; do sleep 0.1; done; echo "two: 1 passed, 0 failed, 0 skipped"'
+expect "one beside another" passes '3 passed, 0 failed, 0 skipped'
+suite_of two 'echo "two: 1 passed, 1 failed, 0 skipped"; exit 1'
+expect "one that fails beside another" fails '3 passed, 1 failed, 0 skipped'
+suite_of two 'setsid sleep 30 & echo "two: 1 passed, 0 failed, 0 skipped"'
+expect "one beside another that leaves a process" fails 'left processes behind'
 fresh unlisted
 suite_of two 'echo "two: 1 passed, 0 failed, 0 skipped"'
 expect "a script not in the manifest" fails 'two.sh is not in the manifest'
