@@ -330,6 +330,23 @@ MUST_USE enum status lsm_checkpoint(struct lsm *lsm, struct lsm_checkpoint *chec
  */
 MUST_USE enum status lsm_resume(struct lsm *lsm, struct lsm_request *request);
 
+/* What lies in a stretch, roughly: cells and encoded bytes of all sources. What is held in several
+ * of them counts in each, tombstones count too. */
+struct lsm_estimate {
+    uint64_t cell_count;
+    uint64_t size; /* Tables by what they take on disk, memtables by keys and cells. */
+};
+/*
+ * Fills `count` estimates: the i-th of keys in [bounds[i], bounds[i + 1]). Bounds rise; the last
+ * may be empty, for none. Reads no block and no file. A memtable's cells are counted (it is walked
+ * leaf by leaf, so call this in a pool job), their sizes taken from one in about twenty. A table is
+ * told by its index: at each bound it is wrong by less than one block for each run, and by less
+ * than what one part of an index names (about a hundred blocks) where indexes do not fit into
+ * memory; what is too much in one stretch is missing in its neighbour.
+ */
+void lsm_estimate(struct lsm *lsm, const struct slice *bounds, uint32_t count,
+                  struct lsm_estimate *estimates);
+
 /* Counters since open, and what is there now. */
 struct lsm_stats {
     uint64_t key_estimate; /* Cells in memtables and tables, duplicates not removed. */

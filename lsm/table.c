@@ -210,6 +210,59 @@ bool table_fence_search(const struct table *table, struct slice key, uint32_t *b
     return *block_index > 0 || slice_compare(table_fence_key(table, 0), key) <= 0;
 }
 
+/* How far a prefix lies on the way from one to another, 0 to 1. */
+static double prefix_way(uint64_t prefix, uint64_t from, uint64_t to)
+{
+    if (prefix <= from) {
+        return 0.0;
+    }
+    return prefix >= to ? 1.0 : (double)(prefix - from) / (double)(to - from);
+}
+
+/* By offsets of blocks; of one that the key lies in, by its way between the fences. */
+static double fences_share_below(const struct table *table, struct slice key, uint64_t prefix)
+{
+    uint32_t last = table->block_count - 1;
+    uint32_t block = block_search(table, key, prefix, 0, table->block_count);
+    uint64_t next = block < last ? table->fence_prefixes[block + 1]
+                                 : table_key_prefix(table, table->properties.key_max);
+    uint64_t end = table->fences[last].offset + table->fences[last].size;
+    const struct table_fence *fence = &table->fences[block];
+    double way = prefix_way(prefix, table->fence_prefixes[block], next);
+    if (end == 0) {
+        return way; /* Nothing but a hole. */
+    }
+    return ((double)fence->offset + way * (double)fence->size) / (double)end;
+}
+
+/* By numbers of blocks; between those at which parts of the index begin, by the way of the key. */
+static double leaves_share_below(const struct table *table, struct slice key, uint64_t prefix)
+{
+    uint32_t index = table_leaf_of_key(table, key);
+    const struct table_leaf *leaf = &table->leaves[index];
+    bool last = index + 1 == table->leaf_count;
+    struct slice next = last ? table->properties.key_max : table->leaves[index + 1].key;
+    uint32_t end = last ? table->block_count : table->leaves[index + 1].block_first;
+    double way =
+        prefix_way(prefix, table_key_prefix(table, leaf->key), table_key_prefix(table, next));
+    return ((double)leaf->block_first + way * (double)(end - leaf->block_first)) /
+           (double)table->block_count;
+}
+
+double table_share_below(const struct table *table, struct slice key)
+{
+    ASSERT(table != NULL);
+    if (slice_compare(key, table->properties.key_min) <= 0) {
+        return 0.0;
+    }
+    if (slice_compare(key, table->properties.key_max) > 0) {
+        return 1.0;
+    }
+    uint64_t prefix = table_key_prefix(table, key);
+    return table->fences != NULL ? fences_share_below(table, key, prefix)
+                                 : leaves_share_below(table, key, prefix);
+}
+
 /* The blocks that filter `part` covers: all, if the table has no filters. */
 static void part_blocks(const struct table *table, uint32_t part, uint32_t *first, uint32_t *end)
 {

@@ -153,6 +153,13 @@ MUST_USE enum status table_get(const struct table *table, struct table_probe *pr
 void table_block_bounds(const struct table *table, uint32_t block_index, struct slice *lower,
                         struct slice *upper);
 
+/*
+ * What part of the table lies below `key`, 0 to 1, as the index in memory tells: of bytes, right to
+ * one block; of an index that is split, of blocks, right to as many as one part of it names. Rises
+ * with the key.
+ */
+double table_share_below(const struct table *table, struct slice key);
+
 /* Reads the whole file and compares its checksum with properties.file_checksum, which must be
  * known. Blocks long: for checks, not for reads. STATUS_CORRUPT, STATUS_IO, STATUS_NO_MEMORY */
 MUST_USE enum status table_verify(const struct table *table);

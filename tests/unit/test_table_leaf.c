@@ -2,6 +2,7 @@
  * tests/unit/test_table_leaf.c -- lsm/table_leaf.c: a table whose index is not in memory answers as
  * one whose is, and takes a fraction of the memory.
  */
+#include <math.h>
 #include <pthread.h>
 
 #include "tests/unit/table_fixture.h"
@@ -212,5 +213,35 @@ Test(table_leaf, threads_share_leaves_that_come_and_go, .timeout = 120)
     }
     cr_assert_gt(cached.cache.evict_count, 0);
     cached_close(&cached);
+    fixture_close(&fixture);
+}
+
+/* Right to what one part of the index names, where a whole one is right to a block. */
+Test(table_leaf, shares_by_a_split_index_are_near_those_by_a_whole_one)
+{
+    struct fixture fixture;
+    many_blocks(&fixture, 60, 0);
+    struct cached whole;
+    struct cached split;
+    cached_open(&whole, &fixture, 1u << 30);
+    cached_open(&split, &fixture, 1);
+    cr_assert_not_null(whole.table->fences);
+    cr_assert_null(split.table->fences);
+    double part = 2.0 / split.table->leaf_count; /* They are of about one size. */
+    double before[2] = {0.0, 0.0};
+    for (uint32_t i = 0; i < fixture.entry_count; i++) {
+        struct slice key = slice_text(fixture.entries[i].key);
+        double true_share = (double)i / fixture.entry_count;
+        double shares[] = {table_share_below(whole.table, key),
+                           table_share_below(split.table, key)};
+        cr_assert(shares[0] >= before[0] && shares[1] >= before[1], "key %u", i);
+        cr_assert(fabs(shares[0] - true_share) < 0.02, "key %u: %f, not %f", i, shares[0],
+                  true_share);
+        cr_assert(fabs(shares[1] - true_share) < 0.02 + part, "key %u: %f, not %f", i, shares[1],
+                  true_share);
+        memcpy(before, shares, sizeof(before));
+    }
+    cached_close(&whole);
+    cached_close(&split);
     fixture_close(&fixture);
 }
