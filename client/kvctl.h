@@ -171,6 +171,8 @@ enum kvctl_exit command_node_list(struct kvctl *kvctl);
 enum kvctl_exit command_ring_show(struct kvctl *kvctl);
 enum kvctl_exit command_ring_simulate(struct kvctl *kvctl);
 enum kvctl_exit command_ring_locate(struct kvctl *kvctl);
+enum kvctl_exit command_ring_load(struct kvctl *kvctl);
+enum kvctl_exit command_hot_keys(struct kvctl *kvctl);
 enum kvctl_exit command_plan_join(struct kvctl *kvctl);
 enum kvctl_exit command_plan_leave(struct kvctl *kvctl);
 enum kvctl_exit command_plan_replace(struct kvctl *kvctl);

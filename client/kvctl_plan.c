@@ -27,7 +27,8 @@ const char *plan_text(const json_t *object, const char *name)
 enum kvctl_exit plan_ask(struct kvctl *kvctl, const struct plan_question *question,
                          struct plan_answer *answer)
 {
-    struct slice arguments[PLAN_WORD_COUNT_MAX + 1] = {slice_text("KV.PLAN")};
+    const char *name = question->command != NULL ? question->command : "KV.PLAN";
+    struct slice arguments[PLAN_WORD_COUNT_MAX + 1] = {slice_text(name)};
     size_t count = 1;
     for (; count <= PLAN_WORD_COUNT_MAX && question->words[count - 1] != NULL; count++) {
         arguments[count] = slice_text(question->words[count - 1]);

@@ -20,7 +20,8 @@ uint64_t plan_number(const struct json_t *object, const char *name);
 const char *plan_text(const struct json_t *object, const char *name);
 
 struct plan_question {
-    const char *words[PLAN_WORD_COUNT_MAX]; /* Behind KV.PLAN; NULL ends them. */
+    const char *command;                    /* NULL: KV.PLAN. */
+    const char *words[PLAN_WORD_COUNT_MAX]; /* Behind it; NULL ends them. */
     const char *endpoint;                   /* NULL: any node. */
     bool changes;
     bool quiet; /* Complains of nothing. */

@@ -84,6 +84,16 @@ const struct kvctl_command kvctl_commands[] = {
      "and of plain virtual nodes. Weights are 0 to 64, the zone is \"default\" unless given."},
     {"ring locate", "KEY", 1, 1, OPTIONS_COMMON, command_ring_locate, "Show where a key lies.",
      "Its slot, token, range and replicas, preferred first."},
+    {"ring load", "", 0, 0, OPTIONS_COMMON | B(RANGES) | B(LIMIT), command_ring_load,
+     "Show what nodes and ranges hold and serve.",
+     "Keys, bytes, and reads and writes a second as replicas served them, averaged so that what "
+     "lies a half-life back counts half. --ranges lists the busiest ranges, each on each of its "
+     "nodes, 20 unless --limit says otherwise."},
+    {"hot-keys", "", 0, 0, OPTIONS_COMMON | B(LIMIT), command_hot_keys,
+     "Show the keys that clients ask for most.",
+     "From a sample: the rate of a key is off by no more than +- in 19 of 20 cases. Bytes that are "
+     "not printable are escaped as \\xNN; long keys are cut, and the nodes may be set to keep "
+     "none of them ([load] hot_key_bytes). 20 keys unless --limit says otherwise."},
     {"cluster plan join", "ID...", 1, -1, OPTIONS_COMMON | B(WEIGHT), command_plan_join,
      "Stage: nodes that were started with --join take their share.",
      "Nothing moves before cluster commit. Shows what the whole staged plan would do."},

@@ -98,4 +98,8 @@ void command_kv_locate(struct request *request);
 /* command_plan.c: changes of the ring */
 void command_kv_plan(struct request *request);
 
+/* command_load.c: what nodes and ranges hold and serve */
+void command_kv_load(struct request *request);
+void command_kv_hotkeys(struct request *request);
+
 #endif

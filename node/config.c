@@ -14,7 +14,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "node/decay.h"
 #include "node/detector.h"
+#include "node/hot_keys.h"
 
 enum value_type {
     TYPE_U32,
@@ -253,6 +255,30 @@ static const struct setting settings[] = {
      AT(stream_p99_ms),
      1,
      60000},
+    {{"load", "half_life_s", "load-half-life-s", "S",
+      "Of rates: what lies so far back counts half."},
+     TYPE_U32,
+     AT(half_life_s),
+     1,
+     DECAY_HALF_LIFE_S_MAX},
+    {{"load", "survey_s", "load-survey-s", "S",
+      "Between looks at what ranges hold; 0 is only when asked."},
+     TYPE_U32,
+     AT(survey_s),
+     0,
+     86400},
+    {{"load", "hot_key_stride", "load-hot-key-stride", "N",
+      "One of N operations is sampled for hot keys; 0 is none."},
+     TYPE_U32,
+     AT(hot_key_stride),
+     0,
+     HOT_KEYS_STRIDE_MAX},
+    {{"load", "hot_key_bytes", "load-hot-key-bytes", "N",
+      "So many bytes of a hot key are kept and shown; 0 is its hash alone."},
+     TYPE_U32,
+     AT(hot_key_bytes),
+     0,
+     HOT_KEYS_BYTES_MAX},
     {{"storage", "memory", "storage-memory", "SIZE", "What the engine may keep in memory."},
      TYPE_SIZE,
      AT(memory_size),
@@ -324,6 +350,10 @@ void config_defaults(struct config *config)
         .streams = 4,
         .moves = 64,
         .stream_p99_ms = 50,
+        .half_life_s = 60,
+        .survey_s = 10,
+        .hot_key_stride = 16,
+        .hot_key_bytes = HOT_KEYS_BYTES_MAX,
         .memory_size = 512u << 20,
         .wal_segment_size = 16u << 20,
         .open_files_max = 512,

@@ -79,6 +79,11 @@ struct config {
     uint32_t streams;            /* 4: ranges streamed at a time, each way. */
     uint32_t moves;         /* 64: ranges on their way at a time, as the Raft leader is told. */
     uint32_t stream_p99_ms; /* 50: above this latency of clients streams slow down. */
+    /* [load] */
+    uint32_t half_life_s;    /* 60: what lies so far back counts half in rates. */
+    uint32_t survey_s;       /* 10: between looks at what ranges hold; 0: when asked. */
+    uint32_t hot_key_stride; /* 16: one of so many operations is sampled; 0: none. */
+    uint32_t hot_key_bytes;  /* 64: so much of a hot key is kept and shown; 0: its hash alone. */
     /* [storage] */
     uint64_t memory_size;      /* 512 MiB */
     uint64_t memtable_size;    /* 0: an eighth of it */

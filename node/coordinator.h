@@ -110,6 +110,7 @@ struct timekeeper;
 struct topology;
 struct node_counters;
 struct histogram;
+struct hot_keys;
 
 /* All of it outlives the coordinator. */
 struct coordinator_options {
@@ -119,6 +120,7 @@ struct coordinator_options {
     struct timekeeper *timekeeper;
     const struct topology *topology;
     struct node_counters *counters;
+    struct hot_keys *hot_keys;
     struct histogram *read_latency_us;
     struct histogram *write_latency_us;
 };

@@ -9,6 +9,7 @@
  * one alone.
  */
 #include "node/coordinator_internal.h"
+#include "node/hot_keys.h"
 #include "node/mutant.h"
 
 static void ask_local_read(struct slot *slot, struct replica_operation *call)
@@ -378,6 +379,7 @@ static const struct operation_kind read_kind = {
 void coordinator_read(struct coordinator *coordinator, struct coordinator_read *read)
 {
     enum status why = STATUS_OK;
+    hot_keys_note(coordinator->options.hot_keys, read->keyspace, read->key, false);
     struct operation_terms terms = {.request = read,
                                     .level = read->level,
                                     .charge = read->key.size,

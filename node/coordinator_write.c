@@ -9,6 +9,7 @@
  *  (4) While the range moves it is acknowledged by the level's number of each set.
  */
 #include "node/coordinator_internal.h"
+#include "node/hot_keys.h"
 #include "node/mutant.h"
 
 static void ask_local(struct slot *slot, struct replica_operation *call)
@@ -237,6 +238,7 @@ static enum status write_copy(struct operation *operation, const struct coordina
 void coordinator_write(struct coordinator *coordinator, struct coordinator_write *write)
 {
     enum status why = STATUS_OK;
+    hot_keys_note(coordinator->options.hot_keys, write->keyspace, write->key, true);
     struct operation_terms terms = {.request = write,
                                     .level = write->level,
                                     .charge = write->key.size + write->cell.value.size,

@@ -33,6 +33,7 @@ enum frame_type {
     FRAME_STREAM_BYTES = 10,
     FRAME_PROPOSE = 11, /* A topology command, to whoever leads the Raft group. */
     FRAME_PROBE = 12,   /* "Do you hear that node?" */
+    FRAME_LOAD = 13,    /* "What do your ranges cost you?" */
 };
 
 #define FRAME_FLAG_REPLY 1u

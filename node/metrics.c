@@ -8,6 +8,7 @@
 
 #include "base/histogram.h"
 #include "lsm/lsm.h"
+#include "node/load.h"
 #include "node/node.h"
 #include "node/report.h"
 #include "node/server.h"
@@ -95,6 +96,30 @@ static void stream_metrics(const struct node *node, struct buffer *to)
             counters->stream_chunks_out);
     counter(to, "stream_errors_total", "Tries of streams that failed, and are made again.",
             counters->stream_errors);
+}
+
+static void load_metrics(const struct node *node, struct buffer *to)
+{
+    const struct load *load = node_load(node);
+    if (load == NULL) {
+        return;
+    }
+    struct load_view hottest = {0};
+    for (uint32_t range = 0; range < load->range_count; range++) {
+        struct load_view view = load_range_view(load, range);
+        hottest.bytes = view.bytes > hottest.bytes ? view.bytes : hottest.bytes;
+        hottest.reads = view.reads > hottest.reads ? view.reads : hottest.reads;
+        hottest.writes = view.writes > hottest.writes ? view.writes : hottest.writes;
+    }
+    gauge(to, "load_read_rate", "Reads a second served by this replica, decayed.",
+          (uint64_t)load->sum.reads);
+    gauge(to, "load_write_rate", "Writes a second taken by this replica, decayed.",
+          (uint64_t)load->sum.writes);
+    gauge(to, "load_range_read_rate_max", "Of its range with most of them.",
+          (uint64_t)hottest.reads);
+    gauge(to, "load_range_write_rate_max", "Likewise.", (uint64_t)hottest.writes);
+    gauge(to, "load_range_bytes_max", "Of its largest range, roughly.", hottest.bytes);
+    gauge(to, "load_space_free_bytes", "Free on the disk of the data folder.", load->space_free);
 }
 
 static void client_metrics(const struct node *node, struct buffer *to)
@@ -209,6 +234,7 @@ void report_metrics(const struct node *node, struct buffer *to)
     cluster_metrics(node, to);
     node_metrics(node, to);
     stream_metrics(node, to);
+    load_metrics(node, to);
     client_metrics(node, to);
     engine_metrics(node, to);
 }

@@ -20,6 +20,8 @@
 #include "node/holding.h"
 #include "node/identity.h"
 #include "node/joiner.h"
+#include "node/load.h"
+#include "node/load_gather.h"
 #include "node/membership.h"
 #include "node/peers.h"
 #include "node/proposals.h"
@@ -65,6 +67,8 @@ struct node {
     struct proposals *proposals;
     struct joiner joiner;
     struct replica replica;
+    struct load load;
+    struct load_gather load_gather;
     struct stream_pace stream_pace;
     struct stream_source stream_source;
     struct stream_target stream_target;
@@ -104,6 +108,8 @@ static void moves_stop(struct node *node)
     holding_stop(&node->holding);
     stream_target_stop(&node->stream_target);
     stream_source_stop(&node->stream_source);
+    load_gather_stop(&node->load_gather);
+    load_stop(&node->load);
 }
 
 static void node_fail(struct node *node, enum status why)
@@ -150,6 +156,9 @@ static void topology_adopted(void *context)
     enum status status = holding_adopted(&node->holding);
     if (status == STATUS_OK) {
         status = replica_resize(&node->replica);
+    }
+    if (status == STATUS_OK) {
+        status = load_resize(&node->load, &node->replica);
     }
     if (status != STATUS_OK) {
         node_fail(node, status);
@@ -343,6 +352,18 @@ static void streams_open(struct node *node)
     stream_target_init(&node->stream_target, node->env, &target_options);
 }
 
+/* Once there are peers, and what answers them. */
+static void loads_open(struct node *node)
+{
+    load_init(&node->load, node->env, node->lsm, &node->config);
+    const struct load_gather_options options = {.config = &node->config,
+                                                .load = &node->load,
+                                                .peers = node->peers,
+                                                .topology = membership_topology(node->membership)};
+    load_gather_init(&node->load_gather, node->env, &options);
+    node->service.gather = &node->load_gather;
+}
+
 /* What changes the topology, on this node's part. */
 static enum status changes_open(struct node *node)
 {
@@ -412,6 +433,7 @@ static enum status parts_open(struct node *node)
                                      .target = &node->stream_target,
                                      .topology = topology,
                                      .config = &node->config};
+    loads_open(node);
     struct coordinator_options coordinator_options = {
         .config = &node->config,
         .peers = node->peers,
@@ -419,12 +441,16 @@ static enum status parts_open(struct node *node)
         .timekeeper = &node->timekeeper,
         .topology = topology,
         .counters = &node->counters,
+        .hot_keys = &node->load.hot_keys,
         .read_latency_us = &node->read_latency_us,
         .write_latency_us = &node->write_latency_us,
     };
     status = coordinator_open(node->env, &coordinator_options, &node->coordinator);
     if (status == STATUS_OK) {
         status = replica_init(&node->replica);
+    }
+    if (status == STATUS_OK) {
+        status = load_resize(&node->load, &node->replica);
     }
     if (status == STATUS_OK) {
         status = membership_start(node->membership, node->peers);
@@ -506,7 +532,8 @@ static void engine_stop(struct node *node)
 static bool moves_stopped(const struct node *node)
 {
     return stream_source_stopped(&node->stream_source) &&
-           stream_target_stopped(&node->stream_target);
+           stream_target_stopped(&node->stream_target) && load_stopped(&node->load) &&
+           load_gather_stopped(&node->load_gather);
 }
 
 /* True if it moved to the next step, or that step tells of its end by itself. */
@@ -635,6 +662,7 @@ void node_close(struct node *node)
     }
     server_close(node->server);
     coordinator_close(node->coordinator);
+    load_close(&node->load);
     replica_deinit(&node->replica);
     stream_source_close(&node->stream_source);
     peers_close(node->peers);
@@ -670,6 +698,16 @@ const struct topology *node_topology(const struct node *node)
 {
     bool opened = !node->open_under_way && node->membership != NULL;
     return opened ? membership_topology(node->membership) : &node->no_topology;
+}
+
+const struct load *node_load(const struct node *node)
+{
+    return node->coordinator == NULL ? NULL : &node->load;
+}
+
+struct load_gather *node_load_gather(struct node *node)
+{
+    return node->coordinator == NULL ? NULL : &node->load_gather;
 }
 
 struct coordinator *node_coordinator(struct node *node)

@@ -116,6 +116,12 @@ const struct driver *node_driver(const struct node *node);
 struct holding;
 const struct holding *node_holding(const struct node *node);
 
+/* NULL while OPENING. */
+struct load;
+const struct load *node_load(const struct node *node);
+struct load_gather;
+struct load_gather *node_load_gather(struct node *node);
+
 struct server;
 struct server *node_server(const struct node *node);
 

@@ -11,6 +11,7 @@
 enum status replica_init(struct replica *replica)
 {
     replica->range_time_max = NULL;
+    replica->range_counts = NULL;
     replica->range_count = 0;
     return replica_resize(replica);
 }
@@ -18,7 +19,9 @@ enum status replica_init(struct replica *replica)
 void replica_deinit(struct replica *replica)
 {
     memory_free(replica->range_time_max);
+    memory_free(replica->range_counts);
     replica->range_time_max = NULL;
+    replica->range_counts = NULL;
 }
 
 enum status replica_resize(struct replica *replica)
@@ -29,7 +32,10 @@ enum status replica_resize(struct replica *replica)
     }
     ASSERT(replica->range_count == 0); /* The count never changes after bootstrap. */
     uint64_t *times = memory_allocate(count * sizeof(*times));
-    if (times == NULL) {
+    struct replica_count *counts = memory_allocate_zeroed(count, sizeof(*counts));
+    if (times == NULL || counts == NULL) {
+        memory_free(times);
+        memory_free(counts);
         return STATUS_NO_MEMORY;
     }
     struct lsm_stats stats;
@@ -38,8 +44,16 @@ enum status replica_resize(struct replica *replica)
         times[range] = stats.version_max.time;
     }
     replica->range_time_max = times;
+    replica->range_counts = counts;
     replica->range_count = count;
     return STATUS_OK;
+}
+
+/* Of a key that is known to be well-formed: its slot is all there is to look at. */
+static struct replica_count *count_of(const struct replica *replica, struct slice engine_key)
+{
+    uint64_t slot = (uint64_t)engine_key.data[0] << 8 | engine_key.data[1];
+    return &replica->range_counts[ring_range_of(slot << TOKEN_HASH_BITS, replica->range_count)];
 }
 
 enum status replica_check(const struct replica *replica, uint32_t first_range, uint32_t last_range,
@@ -210,6 +224,7 @@ void replica_read(struct replica *replica, struct slice engine_key,
 {
     operation->replica = replica;
     replica->counters->replica_reads++;
+    count_of(replica, engine_key)->reads++;
     bool held = replica->hold_depth > 0 && replica->held_count < REPLICA_HELD_COUNT_MAX;
     if (held && engine_key_keep(operation, engine_key) == STATUS_OK) {
         replica->held[replica->held_count++] = operation;
@@ -302,7 +317,8 @@ void replica_write(struct replica *replica, const struct message_write *write,
         operation->done(operation, STATUS_REFUSED);
         return;
     }
-    uint64_t *time_max = &replica->range_time_max[ring_range_of(token, replica->range_count)];
+    uint32_t range = ring_range_of(token, replica->range_count);
+    uint64_t *time_max = &replica->range_time_max[range];
     operation->look = !write->repair && time <= *time_max;
     if (operation->look && engine_key_keep(operation, write->engine_key) != STATUS_OK) {
         operation->done(operation, STATUS_NO_MEMORY);
@@ -316,6 +332,7 @@ void replica_write(struct replica *replica, const struct message_write *write,
         operation->done(operation, status);
         return;
     }
+    replica->range_counts[range].writes++;
     *time_max = time > *time_max ? time : *time_max;
 }
 
@@ -477,6 +494,9 @@ void replica_scan(struct replica *replica, const struct message_scan *scan,
     replica->counters->replica_scans++;
     turn_note(operation, ring_range_of(scan->first, replica->range_count),
               ring_range_of(scan->last, replica->range_count));
+    for (uint32_t range = operation->first_range; range <= operation->last_range; range++) {
+        replica->range_counts[range].reads++;
+    }
     operation->job = (struct env_job){.run = scan_run, .done = scan_job_done};
     env_submit(replica->env, ENV_LANE_POOL, &operation->job);
 }

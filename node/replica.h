@@ -40,6 +40,12 @@
 
 struct replica_operation;
 
+/* What was done for a range since the start. */
+struct replica_count {
+    uint64_t reads;  /* Scan pages too, each once for every range it touches. */
+    uint64_t writes; /* Taken by the engine, copies too. */
+};
+
 struct replica {
     struct env *env;
     struct lsm *lsm;
@@ -49,9 +55,10 @@ struct replica {
     const struct hlc *hlc;
     struct node_counters *counters;
     uint64_t *range_time_max; /* Per range: at or above every version time accepted. */
-    uint32_t range_count;     /* Of range_time_max. */
-    uint32_t hold_depth;      /* Of holds not yet released. */
-    bool asking;              /* Held reads are being answered. */
+    struct replica_count *range_counts;
+    uint32_t range_count; /* Of range_time_max and range_counts. */
+    uint32_t hold_depth;  /* Of holds not yet released. */
+    bool asking;          /* Held reads are being answered. */
     uint32_t held_count;
     struct replica_operation *held[REPLICA_HELD_COUNT_MAX];
 };

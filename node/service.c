@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/token.h"
+#include "node/load_gather.h"
 #include "node/membership.h"
 #include "node/proposals.h"
 
@@ -228,6 +229,8 @@ void service_request(struct service *service, struct peer_link *link, const stru
     } else if (request->type == FRAME_PROPOSE) {
         proposals_serve(service->proposals, link, request);
         status = STATUS_OK;
+    } else if (request->type == FRAME_LOAD) {
+        status = load_gather_serve(service->gather, link, request);
     }
     if (status != STATUS_OK) {
         reply_empty(service, link, request, status);

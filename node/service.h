@@ -14,6 +14,7 @@
 
 struct membership;
 struct proposals;
+struct load_gather;
 
 struct service {
     struct peers *peers;
@@ -23,6 +24,7 @@ struct service {
     const struct holding *holding;
     struct stream_source *source;
     const struct stream_target *target;
+    struct load_gather *gather;
     const struct topology *topology;
     const struct config *config;
     uint32_t under_way; /* Requests not yet answered. */

@@ -1,6 +1,6 @@
 /*
- * tests/fuzz/fuzz_message_stream.c -- payloads of streams, and a node's records of ranges: refused,
- * or sound to use.
+ * tests/fuzz/fuzz_message_stream.c -- payloads of streams and of load, and a node's records of
+ * ranges: refused, or sound to use.
  *
  * The first byte chooses the layout, the rest is its bytes.
  * Properties: what was decoded encodes to the same bytes again, and keeps the bounds that code
@@ -12,6 +12,7 @@
 #include "base/token.h"
 #include "lsm/lsm.h"
 #include "node/holding_record.h"
+#include "node/message_load.h"
 #include "node/message_stream.h"
 #include "node/stream_record.h"
 #include "tests/fuzz/fuzz.h"
@@ -115,9 +116,39 @@ static void stream_record_check(struct slice bytes)
     stream_record_deinit(&record);
 }
 
+static void load_check(struct slice bytes)
+{
+    struct message_load load;
+    if (message_load_decode(bytes, &load) == STATUS_OK) {
+        struct buffer again = {0};
+        message_load_head_encode(&again, &load.head);
+        for (uint32_t index = 0; index < load.head.range_count; index++) {
+            struct message_load_range range;
+            message_load_range_at(&load, index, &range);
+            message_load_range_encode(&again, &range);
+        }
+        for (uint32_t index = 0; index < load.head.key_count; index++) {
+            struct message_load_key key;
+            message_load_key_at(&load, index, &key);
+            message_load_key_encode(&again, &key);
+        }
+        same_check(&again, bytes);
+    }
+}
+
+static void load_request_check(struct slice bytes)
+{
+    uint32_t wants;
+    if (message_load_request_decode(bytes, &wants) == STATUS_OK) {
+        struct buffer again = {0};
+        message_load_request_encode(&again, wants);
+        same_check(&again, bytes);
+    }
+}
+
 static void (*const checks[])(struct slice bytes) = {
-    ranges_check, range_states_check,   chunk_check,         chunk_reply_check,
-    piece_check,  holding_record_check, stream_record_check,
+    ranges_check,         range_states_check,  chunk_check, chunk_reply_check,  piece_check,
+    holding_record_check, stream_record_check, load_check,  load_request_check,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -252,6 +252,12 @@ CASES = [
     (("KV.RESUME", "x"), ARITY),
     (("KV.LOCATE", "c:k"), ANY_BULK),
     (("KV.LOCATE",), ARITY),
+    (("KV.LOAD",), ANY_BULK),
+    (("KV.LOAD", "RANGES"), ANY_BULK),
+    (("KV.LOAD", "x"), ERR),
+    (("KV.LOAD", "RANGES", "x"), ERR),
+    (("KV.HOTKEYS",), ANY_BULK),
+    (("KV.HOTKEYS", "x"), ARITY),
     # refused, with a reason
     (("INCR", "c:n"), Starts("ERR command 'INCR' is not offered: ")),
     (("setnx", "c:n", "1"), Starts("ERR command 'setnx' is not offered: ")),

@@ -52,6 +52,7 @@ static void config_draw(struct config *config, uint32_t node_count, struct prng 
     config->wal_segment_size = UINT64_C(64) << 10 << between(prng, 0, 3);
     config->inflight_count_max = prng_chance(prng, 1, 8) ? between(prng, 4, 32) : 1000;
     config->clock_lead_ms = between(prng, 700, 1500);
+    config->survey_s = 0; /* Jobs draw; see plan_draw(). */
 }
 
 /* What only seeds with changes of the ring draw, last: the others are what they would be without.
@@ -102,6 +103,9 @@ void plan_draw(struct plan *plan, uint64_t seed, const struct plan_options *opti
     config_draw(&plan->config, plan->node_count, &prng);
     if (seed % 4 == 1 || seed % 4 == 2) {
         moves_draw(plan, &prng);
+    }
+    if (seed % 16 == 4 || seed % 16 == 5) {
+        plan->config.survey_s = 1; /* The other seeds are what they would be without surveys. */
     }
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/token.h"
 #include "node/coordinator.h"
+#include "node/hot_keys.h"
 #include "node/peers.h"
 #include "node/replica.h"
 #include "node/timekeeper.h"
@@ -42,6 +43,7 @@ static struct {
     struct topology topology;
     struct topology_range ranges[RANGE_COUNT];
     struct node_counters counters;
+    struct hot_keys hot_keys; /* Nothing is sampled. */
     struct timekeeper timekeeper;
     struct histogram read_latency_us;
     struct histogram write_latency_us;
@@ -412,6 +414,7 @@ static void lab_open(void)
                                           .timekeeper = &lab.timekeeper,
                                           .topology = &lab.topology,
                                           .counters = &lab.counters,
+                                          .hot_keys = &lab.hot_keys,
                                           .read_latency_us = &lab.read_latency_us,
                                           .write_latency_us = &lab.write_latency_us};
     cr_assert_eq(coordinator_open(&lab.env, &options, &lab.coordinator), STATUS_OK);
