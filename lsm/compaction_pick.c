@@ -105,6 +105,13 @@ static bool is_small(const struct lsm *lsm, const struct shape *shape)
     return shape->size < (size > COMPACTION_SMALL_SIZE ? size : COMPACTION_SMALL_SIZE);
 }
 
+/* So little in the tiers that it would weigh nothing beside what a merge into the bottom writes. */
+static bool is_slight(const struct shape *shape)
+{
+    return shape->bottom != NULL &&
+           shape->tiers_size < shape->bottom->size / COMPACTION_SLIGHT_SHARE;
+}
+
 static uint32_t tier_limit(const struct lsm *lsm, const struct shape *shape, uint32_t tier,
                            bool idle)
 {
@@ -217,8 +224,9 @@ struct compaction_pick compaction_pick_locked(const struct lsm *lsm, const struc
     bool heavy = shape.tiers_size > tiers_aim(lsm, &shape, idle) || is_dying(lsm, &shape);
     uint32_t full = full_tier(lsm, &shape);
     bool under_way = lsm->compaction.merging_count > 0;
-    /* Of little data a full tier goes down with all others; at rest it need not. */
-    bool between = under_way || !is_small(lsm, &shape) || (idle && !heavy);
+    /* Of little data a full tier goes down with all others; at rest it need not. Nor if it is next
+     * to nothing: runs of a few records each would have whole tables of the bottom written anew. */
+    bool between = under_way || !is_small(lsm, &shape) || (!heavy && (idle || is_slight(&shape)));
     if (full != TABLE_SET_BOTTOM && between) {
         return (struct compaction_pick){.kind = COMPACTION_TIER, .tier = full};
     }

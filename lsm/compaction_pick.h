@@ -23,6 +23,7 @@
 #define COMPACTION_IDLE_SHARE 10u  /* or 1/10 while nobody writes, */
 #define COMPACTION_TIERS_MEMTABLE_COUNT 8u /* but not for less than so many memtables; */
 #define COMPACTION_DEAD_SHARE 4u           /* or when they hold tombstones for 1/4 of all cells. */
+#define COMPACTION_SLIGHT_SHARE 64u        /* Tiers below such a part of the bottom are slight. */
 #define COMPACTION_MUCH_SHARE 4u           /* A bottom that is such a part of all. */
 #define COMPACTION_SWEEP_SHARE                                        \
     4u /* A table with so many tombstones or expiring cells is swept. \

@@ -208,6 +208,25 @@ Test(compaction, small_runs_are_merged_before_there_are_many)
     cr_assert_eq(scan_count(28), 13);
 }
 
+Test(compaction, runs_of_next_to_nothing_leave_the_bottom_as_it_is)
+{
+    load(0, 8000, 1);
+    cr_assert_eq(fixture_compact(&fixture), STATUS_OK);
+    struct lsm_stats before = stats_now();
+    for (uint32_t i = 0; i < 34; i++) { /* Until a tier is full, and again. */
+        load(i * 200, i * 200 + 1, 2);
+        cr_assert_eq(fixture_flush(&fixture), STATUS_OK);
+    }
+    env_uv_run(fixture.env); /* Until nothing is left to do. */
+    struct lsm_stats stats = stats_now();
+    uint64_t written = stats.compaction_written - before.compaction_written;
+    cr_assert_lt(written, before.table_size / 4, "%llu of %llu bytes", (unsigned long long)written,
+                 (unsigned long long)before.table_size);
+    cr_assert_leq(stats.run_count, 1 + 15 + 4 + 1, "%d runs", (int)stats.run_count);
+    cr_assert_eq(scan_count(1), 8000);
+    cr_assert_eq(scan_count(2), 34);
+}
+
 static void flush_overlapping(uint32_t count, uint64_t time, const char *value)
 {
     for (uint32_t i = 0; i < count; i++) {
