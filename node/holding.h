@@ -35,8 +35,9 @@
 #include "node/records.h"
 #include "ring/topology.h"
 
-/* Stretches being excised at a time: each makes the engine write what it has in memory. */
-#define HOLDING_EXCISE_COUNT_MAX 8u
+/* Stretches being excised at a time: as many as are moved by default, since those that are asked
+ * for together have the engine write what it has in memory once. */
+#define HOLDING_EXCISE_COUNT_MAX 64u
 
 enum holding_gate_state {
     HOLDING_OUT,    /* No part in it. */
