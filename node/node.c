@@ -87,8 +87,9 @@ struct node {
 static void state_set(struct node *node, enum node_state state, enum status why)
 {
     static const char *const names[] = {
-        [NODE_OPENING] = "opening",   [NODE_JOINING] = "joining", [NODE_SERVING] = "serving",
-        [NODE_STOPPING] = "stopping", [NODE_STOPPED] = "stopped", [NODE_FAILED] = "failed"};
+        [NODE_OPENING] = "opening", [NODE_JOINING] = "joining",   [NODE_SERVING] = "serving",
+        [NODE_REMOVED] = "removed", [NODE_STOPPING] = "stopping", [NODE_STOPPED] = "stopped",
+        [NODE_FAILED] = "failed"};
     if (node->state == state || node->state == NODE_FAILED || node->state == NODE_STOPPED) {
         return;
     }
@@ -168,6 +169,10 @@ static void topology_adopted(void *context)
     stream_target_adopted(&node->stream_target);
     coordinator_adopted(node->coordinator);
     driver_adopted(node->driver_link.driver);
+    if (node->state == NODE_SERVING &&
+        topology_member_find(node_topology(node), node->config.id) == NULL) {
+        state_set(node, NODE_REMOVED, STATUS_OK);
+    }
 }
 
 static void holding_changed(void *context)

@@ -31,6 +31,9 @@ enum node_state {
     NODE_OPENING, /* Recovering its files. */
     NODE_JOINING, /* Up, without a topology that names it. Data commands answer -LOADING. */
     NODE_SERVING,
+    /* It served, and the topology names it no more: data commands answer -UNAVAILABLE. It stays so
+     * for this life. */
+    NODE_REMOVED,
     NODE_STOPPING, /* Answers what is owed, takes nothing new. */
     NODE_STOPPED,
     NODE_FAILED, /* A disk fault: takes part in nothing any more; the process should end. */

@@ -237,12 +237,6 @@ const struct message_hello *peers_hello_of(const struct peers *peers, uint32_t i
     return peer != NULL && peer->greeted ? &peer->hello : NULL;
 }
 
-uint64_t peers_silent_ms(const struct peers *peers, uint32_t id)
-{
-    const struct peer *peer = peer_find(peers, id);
-    return peer == NULL ? UINT64_MAX : peer_silence_ms(peer);
-}
-
 uint32_t peers_list(const struct peers *peers, struct node_peer_info *infos, uint32_t capacity)
 {
     uint32_t count = peers->count < capacity ? peers->count : capacity;

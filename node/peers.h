@@ -118,8 +118,6 @@ uint64_t peers_silence_ms(const struct peers *peers, uint32_t id);
 /* What the peer last said of itself; NULL if it was never greeted in this life. */
 const struct message_hello *peers_hello_of(const struct peers *peers, uint32_t id);
 /* Entries sorted by id, without this node. Returns how many were filled. */
-/* How long ago a peer was last heard; UINT64_MAX: never. */
-uint64_t peers_silent_ms(const struct peers *peers, uint32_t id);
 uint32_t peers_list(const struct peers *peers, struct node_peer_info *infos, uint32_t capacity);
 
 #endif

@@ -9,8 +9,9 @@
 const char *report_state_name(const struct node *node)
 {
     static const char *const names[] = {
-        [NODE_OPENING] = "opening",   [NODE_JOINING] = "joining", [NODE_SERVING] = "serving",
-        [NODE_STOPPING] = "stopping", [NODE_STOPPED] = "stopped", [NODE_FAILED] = "failed"};
+        [NODE_OPENING] = "opening", [NODE_JOINING] = "joining",   [NODE_SERVING] = "serving",
+        [NODE_REMOVED] = "removed", [NODE_STOPPING] = "stopping", [NODE_STOPPED] = "stopped",
+        [NODE_FAILED] = "failed"};
     return names[node_state(node)];
 }
 

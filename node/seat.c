@@ -285,7 +285,7 @@ void seat_receive(struct seat *seat, const struct frame *frame, uint64_t connect
 static uint64_t member_silent_ms(void *context, uint32_t id)
 {
     const struct seat *seat = context;
-    return id == seat->options.config->id ? 0 : peers_silent_ms(seat->peers, id);
+    return id == seat->options.config->id ? 0 : peers_silence_ms(seat->peers, id);
 }
 
 enum status seat_start(struct seat *seat, struct peers *peers)

@@ -297,6 +297,9 @@ static bool request_checked(struct request *request)
     if ((command->flags & COMMAND_DATA) != 0 && state != NODE_SERVING) {
         if (state == NODE_OPENING || state == NODE_JOINING) {
             request_error(request, "LOADING this node is not serving yet");
+        } else if (state == NODE_REMOVED) {
+            request_error(request,
+                          "UNAVAILABLE this node was removed from the cluster; use another");
         } else {
             request_error(request, "UNAVAILABLE this node is shutting down");
         }

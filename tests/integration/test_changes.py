@@ -77,6 +77,8 @@ def test_every_change_under_load(stage):
     load = Load(cluster, [cluster[2], cluster[3], four, five], 1)
     took = {"join both": operator.commit(("JOIN", 4), ("JOIN", 5)),
             "leave": operator.commit(("LEAVE", 1))}
+    wait_until(lambda: cluster[1].status()["state"] == "removed", 10, "node 1 knows that it left")
+    assert cluster[1].call("SET", "late", "v").startswith("UNAVAILABLE this node was removed")
     assert cluster[1].stop() == 0
     load.kill(cluster[3])
     six = operator.joiner()
