@@ -300,6 +300,10 @@ static void deed_draw(struct mover *mover, const struct topology *topology)
     if (mover->victim == 0 && draw(mover, 6) == 0) {
         victim_draw(mover, topology);
         waits = mover->victim != 0;
+        topology = cluster_topology(mover->cluster); /* It may have been that node's. */
+    }
+    if (topology == NULL) {
+        return;
     }
     if (waits) {
         replace_add(mover, topology, mover->victim);
