@@ -77,6 +77,9 @@ struct config {
     uint64_t stream_rate;        /* 64 MiB: bytes a second of ranges on the move, each way. */
     uint32_t stream_chunk;       /* 4 MiB: a stream goes on behind its last chunk. */
     uint32_t streams;            /* 4: ranges streamed at a time, each way. */
+    /* No settings; 0: those of raft/group.h. Clusters of the simulator have short logs. */
+    uint32_t raft_snapshot_threshold;
+    uint32_t raft_snapshot_trailing;
     uint32_t moves;         /* 64: ranges on their way at a time, as the Raft leader is told. */
     uint32_t stream_p99_ms; /* 50: above this latency of clients streams slow down. */
     /* [load] */

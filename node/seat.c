@@ -79,6 +79,8 @@ static enum status folder_open(const struct seat *seat, bool founds, struct grou
         .standby_count = founds ? seat->options.standby_count : 0,
         .election_timeout_ms = config->election_ms,
         .heartbeat_timeout_ms = config->election_ms / HEARTBEATS_OF_ELECTION,
+        .snapshot_threshold = config->raft_snapshot_threshold,
+        .snapshot_trailing = config->raft_snapshot_trailing,
         .events = seat->options.events,
         .context = seat->options.context,
     };

@@ -73,6 +73,10 @@ static void moves_draw(struct plan *plan, struct prng *prng)
     config->stream_chunk = 1u << 10 << between(prng, 0, 8);
     config->streams = between(prng, 1, 4);
     config->moves = UINT32_C(1) << between(prng, 0, 6);
+    if (prng_chance(prng, 1, 2)) {
+        config->raft_snapshot_threshold = between(prng, 4, 64);
+        config->raft_snapshot_trailing = between(prng, 1, 16);
+    }
 }
 
 void plan_draw(struct plan *plan, uint64_t seed, const struct plan_options *options)
