@@ -142,6 +142,13 @@ static void change_begin(struct disk_sim *disk)
     }
 }
 
+static void sync_point(struct disk_sim *disk, bool synced)
+{
+    if (disk->world.sync_point != NULL) {
+        disk->world.sync_point(disk->world.context, synced);
+    }
+}
+
 /* Whether the name has one of the ends, which commas set off. NULL ends nothing. */
 static bool ends_with(const char *name, const char *ends)
 {
@@ -510,6 +517,7 @@ enum status disk_sim_sync(struct env_file *file)
     struct disk_sim *disk = file->disk;
     call_begin(disk, DISK_SYNC, disk->options.sync_ns_max);
     change_begin(disk);
+    sync_point(disk, false);
     if (file->sync_skipped) {
         return STATUS_OK;
     }
@@ -522,6 +530,7 @@ enum status disk_sim_sync(struct env_file *file)
         return STATUS_IO;
     }
     disk_inode_sync(file->inode);
+    sync_point(disk, true);
     return STATUS_OK;
 }
 
@@ -750,10 +759,12 @@ enum status disk_sim_dir_sync(struct disk_sim *disk, const char *path)
     if (!disk_image_has_folder(&disk->image, name)) {
         return STATUS_NOT_FOUND;
     }
+    sync_point(disk, false);
     if (change_fails(disk, name, disk->options.faults.sync_error_ppm)) {
         return STATUS_IO;
     }
     disk_image_sync_folder(&disk->image, name);
+    sync_point(disk, true);
     return STATUS_OK;
 }
 

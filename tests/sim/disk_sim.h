@@ -60,6 +60,10 @@ struct disk_world {
     uint64_t *hash;        /* Every call and byte is mixed in. */
     uint64_t *cost_ns;     /* Virtual time spent by the calls of the running job. */
     const bool *may_block; /* File calls are allowed now: inside a job, a boot or a finish. */
+    /* A sync, of a file or of a folder, begins; or what it is about is durable. NULL: nobody asks.
+     */
+    void (*sync_point)(void *context, bool synced);
+    void *context;
 };
 
 struct disk_sim *disk_sim_create(const struct disk_sim_options *options,

@@ -440,6 +440,17 @@ static int32_t draw_either_way(struct world *world, uint32_t max)
     return (int32_t)prng_below(&world->prng, (uint64_t)max * 2 + 1) - (int32_t)max;
 }
 
+static void sync_point(void *context, bool synced)
+{
+    struct world_node *node = context;
+    const struct world_hooks *hooks = &node->world->options.hooks;
+    if (hooks->sync_point != NULL) {
+        struct heap_sim *heap = heap_sim_enter(NULL);
+        hooks->sync_point(hooks->context, node, synced);
+        heap_sim_enter(heap);
+    }
+}
+
 struct world_node *world_node_add(struct world *world)
 {
     ASSERT(world->node_count < WORLD_NODE_COUNT_MAX);
@@ -460,6 +471,8 @@ struct world_node *world_node_add(struct world *world)
         .hash = &world->hash,
         .cost_ns = &node->cost_ns,
         .may_block = &node->may_block,
+        .sync_point = sync_point,
+        .context = node,
     };
     node->disk = disk_sim_create(&world->options.disk, &disk_world);
     world->nodes[world->node_count++] = node;
@@ -601,6 +614,13 @@ void world_node_crash_in_job(struct world_node *node, enum world_crash crash,
     ASSERT(node->alive);
     node->crash_armed = crash;
     disk_sim_freeze_in(node->disk, operation_count + 1);
+}
+
+void world_node_crash_at_sync(struct world_node *node)
+{
+    ASSERT(node->alive);
+    node->crash_armed = WORLD_CRASH_POWER;
+    disk_sim_freeze_in(node->disk, 0);
 }
 
 uint64_t world_node_stop(struct world_node *node, void (*finish)(void *context), void *context)

@@ -55,6 +55,8 @@ struct world_hooks {
                        struct slice frame);
     void (*frame_arrives)(void *context, struct world_node *from, struct world_node *to,
                           struct slice frame);
+    /* In a job: a sync of the node's disk begins, or has made durable what it is about. */
+    void (*sync_point)(void *context, struct world_node *node, bool synced);
     void *context;
 };
 
@@ -129,6 +131,9 @@ void world_node_crash(struct world_node *node, enum world_crash crash);
  * so that its `done` never runs. If the job makes fewer, the count goes on in the next. */
 void world_node_crash_in_job(struct world_node *node, enum world_crash crash,
                              uint64_t operation_count);
+/* From a sync_point: nothing more reaches the disk, and power goes as the job ends, so that its
+ * `done` never runs. */
+void world_node_crash_at_sync(struct world_node *node);
 /* A clean end of the process: jobs that have not run are done with STATUS_CANCELLED, connections
  * are closed with their events, then `finish` may call files and frees. Returns the bytes the node
  * failed to free (which are then dropped). */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +21,13 @@
     120 /* Real time, a hundred times what a seed takes: an endless loop ends here. */
 #define JOBS_MAX 64
 
+/* What one child does. */
+struct task {
+    uint64_t seed;
+    enum script_blow blow; /* NONE: the seed draws everything. */
+    uint64_t point;        /* 0: the script without a blow. */
+};
+
 struct program {
     struct run_options run;
     uint64_t first;
@@ -29,10 +37,15 @@ struct program {
     bool twice;
     bool traces;
     const char *mutant;
-    /* Seeds under way, one a child. */
+    bool sweep_all;
+    enum script_blow sweep; /* BLOW_NONE: seeds are run. */
+    uint64_t every;
+    uint64_t point;   /* 0: each of them. */
+    uint64_t *points; /* Of a script, as the child that ran it to its end has counted; shared. */
+    /* Tasks under way, one a child. */
     struct {
         pid_t child;
-        uint64_t seed;
+        struct task task;
     } running[JOBS_MAX];
     uint32_t running_count;
     uint64_t passed;
@@ -44,7 +57,8 @@ static void help_print(void)
 {
     (void)printf(
         "kvsim -- whole clusters in virtual time, each from one seed\n\n"
-        "usage: kvsim [--seed N | --first N --seeds COUNT] [options]\n\n"
+        "usage: kvsim [--seed N | --first N --seeds COUNT] [options]\n"
+        "       kvsim --sweep KIND [--every N] [--point N] [--seed N | ...] [options]\n\n"
         "  --seed N           run one seed\n"
         "  --first N          the first of several seeds; 1\n"
         "  --seeds COUNT      how many; 20\n"
@@ -56,6 +70,10 @@ static void help_print(void)
         "  --traces           print the trace of each seed\n"
         "  --mutant NAME      with a planted fault; --mutants prints their names\n"
         "  --plant NAME       something outside the seed shows: clock, address\n"
+        "  --sweep KIND       a scripted change of the ring, struck once at each sync of a disk:\n"
+        "                     unsynced, synced, leader, all-nodes; all\n"
+        "  --every N          only each N-th point; 1\n"
+        "  --point N          only that point\n"
         "  --caught N         exit 0 only if a seed fails, and print after how many; at most N\n"
         "  -v, --verbose      what nodes log and what happened, to stderr\n");
 }
@@ -69,9 +87,18 @@ static void mutants_print(void)
 
 /* ------------------------------------------------------------------ one seed */
 
-static void replay_print(const struct program *program, uint64_t seed)
+static void replay_print(const struct program *program, const struct task *task)
 {
     const struct plan_options *plan = &program->run.plan;
+    uint64_t seed = task->seed;
+    if (task->blow != BLOW_NONE) {
+        (void)printf("  again with: kvsim --sweep %s --seed %" PRIu64 " --point %" PRIu64
+                     " --operations %u%s%s -v\n",
+                     script_blow_name(task->blow), seed, task->point, plan->operation_count,
+                     program->mutant == NULL ? "" : " --mutant ",
+                     program->mutant == NULL ? "" : program->mutant);
+        return;
+    }
     (void)printf("  again with: kvsim --seed %" PRIu64
                  " --nodes %u --seconds %u --operations %u%s%s%s -v\n",
                  seed, plan->node_count, plan->seconds, plan->operation_count,
@@ -110,6 +137,25 @@ static int seed_run(const struct program *program, uint64_t seed)
     return result.passed ? 0 : EXIT_BROKEN;
 }
 
+static int point_run(const struct program *program, const struct task *task)
+{
+    const struct script_options script = {
+        .blow = task->blow, .point = task->point, .verbose = program->run.verbose};
+    struct run_options options = program->run;
+    struct run_result result;
+    options.script = &script;
+    (void)alarm(SEED_SECONDS_MAX);
+    run_seed(task->seed, &options, &result);
+    if (task->point == 0) {
+        *program->points = result.points;
+    }
+    if (!result.passed) {
+        (void)printf("%s at point %" PRIu64 " of seed %" PRIu64 ": %s\n",
+                     script_blow_name(task->blow), task->point, task->seed, result.violation);
+    }
+    return result.passed ? 0 : EXIT_BROKEN;
+}
+
 /* ------------------------------------------------------------------ many */
 
 static void child_wait(struct program *program)
@@ -124,7 +170,8 @@ static void child_wait(struct program *program)
         perror("kvsim: wait");
         exit(EXIT_USAGE);
     }
-    uint64_t seed = program->running[index].seed;
+    const struct task task = program->running[index].task;
+    uint64_t seed = task.seed;
     program->running[index] = program->running[--program->running_count];
     if (WIFEXITED(state) && WEXITSTATUS(state) == 0) {
         program->passed++;
@@ -137,12 +184,15 @@ static void child_wait(struct program *program)
         (void)printf("seed %" PRIu64 ": ended by signal %d (%s)\n", seed, WTERMSIG(state),
                      strsignal(WTERMSIG(state)));
     }
-    replay_print(program, seed);
+    replay_print(program, &task);
     (void)fflush(stdout);
 }
 
-static void seed_fork(struct program *program, uint64_t seed)
+static void task_fork(struct program *program, const struct task *task)
 {
+    if (program->running_count == program->jobs) {
+        child_wait(program);
+    }
     (void)fflush(NULL);
     pid_t child = fork();
     if (child < 0) {
@@ -150,12 +200,20 @@ static void seed_fork(struct program *program, uint64_t seed)
         exit(EXIT_USAGE);
     }
     if (child == 0) {
-        int code = seed_run(program, seed);
+        int code =
+            task->blow == BLOW_NONE ? seed_run(program, task->seed) : point_run(program, task);
         (void)fflush(NULL);
         _exit(code);
     }
     program->running[program->running_count].child = child;
-    program->running[program->running_count++].seed = seed;
+    program->running[program->running_count++].task = *task;
+}
+
+static void children_wait(struct program *program)
+{
+    while (program->running_count > 0) {
+        child_wait(program);
+    }
 }
 
 static int seeds_run(struct program *program)
@@ -164,14 +222,10 @@ static int seeds_run(struct program *program)
         if (program->expected_max > 0 && program->failed > 0) {
             break;
         }
-        if (program->running_count == program->jobs) {
-            child_wait(program);
-        }
-        seed_fork(program, program->first + index);
+        const struct task task = {.seed = program->first + index};
+        task_fork(program, &task);
     }
-    while (program->running_count > 0) {
-        child_wait(program);
-    }
+    children_wait(program);
     int code = program->failed == 0 ? 0 : EXIT_BROKEN;
     if (program->expected_max > 0) {
         uint64_t after = program->failed > 0 ? program->first_failed - program->first + 1 : 0;
@@ -181,7 +235,53 @@ static int seeds_run(struct program *program)
     return code;
 }
 
+/* Every point of one kind of blow; the first run, without it, tells how many there are. */
+static void blow_sweep(struct program *program, uint64_t seed, enum script_blow blow)
+{
+    struct task task = {.seed = seed, .blow = blow, .point = program->point};
+    uint64_t before = program->passed;
+    task_fork(program, &task);
+    children_wait(program);
+    if (program->point > 0) {
+        return;
+    }
+    uint64_t points = *program->points;
+    for (task.point = 1 + seed % program->every; task.point <= points;
+         task.point += program->every) {
+        task_fork(program, &task);
+    }
+    children_wait(program);
+    (void)printf("seed %" PRIu64 ": %s at each of %" PRIu64 " points, every %" PRIu64 ": %" PRIu64
+                 " runs passed\n",
+                 seed, script_blow_name(blow), points, program->every, program->passed - before);
+    (void)fflush(stdout);
+}
+
+static int sweeps_run(struct program *program)
+{
+    for (uint64_t index = 0; index < program->count; index++) {
+        for (int blow = BLOW_NONE + 1; blow < BLOW_COUNT; blow++) {
+            if (program->sweep_all || program->sweep == (enum script_blow)blow) {
+                blow_sweep(program, program->first + index, (enum script_blow)blow);
+            }
+        }
+    }
+    (void)printf("%" PRIu64 " passed, %" PRIu64 " failed\n", program->passed, program->failed);
+    return program->failed == 0 ? 0 : EXIT_BROKEN;
+}
+
 /* ------------------------------------------------------------------ options */
+
+static bool sweep_parse(const char *text, struct program *program)
+{
+    program->sweep_all = strcmp(text, "all") == 0;
+    for (int blow = BLOW_NONE + 1; blow < BLOW_COUNT; blow++) {
+        if (program->sweep_all || strcmp(text, script_blow_name((enum script_blow)blow)) == 0) {
+            program->sweep = (enum script_blow)blow;
+        }
+    }
+    return program->sweep != BLOW_NONE;
+}
 
 static bool option_take(struct program *program, int option, const char *text)
 {
@@ -227,6 +327,12 @@ static bool option_take(struct program *program, int option, const char *text)
     case 'm':
         program->mutant = text;
         return mutant_choose(text);
+    case 'w':
+        return sweep_parse(text, program);
+    case 'e':
+        return number_parse(text, 1, UINT32_MAX, &program->every);
+    case 'P':
+        return number_parse(text, 1, UINT32_MAX, &program->point);
     case 'p':
         return plant_parse(text, &program->run.plant);
     default:
@@ -250,6 +356,9 @@ int main(int argument_count, char **arguments)
         {"mutants", no_argument, NULL, 'M'},
         {"plant", required_argument, NULL, 'p'},
         {"caught", required_argument, NULL, 'c'},
+        {"sweep", required_argument, NULL, 'w'},
+        {"every", required_argument, NULL, 'e'},
+        {"point", required_argument, NULL, 'P'},
         {"verbose", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -259,6 +368,7 @@ int main(int argument_count, char **arguments)
         .first = 1,
         .count = 20,
         .jobs = 1,
+        .every = 1,
         .mutant = NULL,
     };
     for (int option; (option = getopt_long(argument_count, arguments, "v", options, NULL)) != -1;) {
@@ -275,5 +385,11 @@ int main(int argument_count, char **arguments)
         (void)fprintf(stderr, "kvsim: \"%s\": only options are taken\n", arguments[optind]);
         return EXIT_USAGE;
     }
-    return seeds_run(&program);
+    program.points = mmap(NULL, sizeof(*program.points), PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (program.points == MAP_FAILED) {
+        perror("kvsim: mmap");
+        return EXIT_USAGE;
+    }
+    return program.sweep == BLOW_NONE ? seeds_run(&program) : sweeps_run(&program);
 }

@@ -32,8 +32,9 @@ struct run {
     struct cluster cluster;
     struct clients clients;
     struct nemesis nemesis;
-    struct mover *mover;         /* NULL: the ring stays as it is. */
-    struct ownership *ownership; /* Likewise. */
+    struct mover *mover;         /* NULL: no one draws changes of the ring. */
+    struct script *script;       /* NULL: or goes by a script. */
+    struct ownership *ownership; /* NULL: the ring stays as it is. */
     struct client_step steps[STEP_COUNT_MAX];
     uint32_t step_count;
     uint32_t cell_count;
@@ -62,6 +63,14 @@ static void frame_arrives(void *context, struct world_node *from, struct world_n
 {
     const struct run *run = context;
     ownership_frame_arrives(run->ownership, from, to, frame);
+}
+
+static void sync_point(void *context, struct world_node *node, bool synced)
+{
+    const struct run *run = context;
+    if (run->script != NULL) {
+        script_sync_point(run->script, node, synced);
+    }
 }
 
 static void crashed(void *context, struct world_node *node)
@@ -260,9 +269,19 @@ static bool ended(struct run *run, bool last)
 
 /* ------------------------------------------------------------------ a seed */
 
+static void trouble(struct run *run)
+{
+    if (run->script == NULL) {
+        run_for(run, run->plan.safety_ms);
+    }
+    while (run->script != NULL && !broken(run) && !script_over(run->script)) {
+        run_for(run, SLICE_MS);
+    }
+}
+
 static void phases(struct run *run)
 {
-    run_for(run, run->plan.safety_ms);
+    trouble(run);
     nemesis_end(&run->nemesis);
     clients_hurry(&run->clients);
     if (run->mover != NULL) {
@@ -337,6 +356,7 @@ static void result_fill(const struct run *run, struct run_result *result)
         .trace = world_hash(run->world),
         .steps = world_step_count(run->world),
         .time_ns = world_now_ns(run->world),
+        .points = run->script == NULL ? 0 : script_points(run->script),
         .crashes = run->cluster.counts.crashes,
         .failures = run->cluster.counts.failures,
         .stops = run->cluster.counts.stops,
@@ -355,6 +375,9 @@ void run_seed(uint64_t seed, const struct run_options *options, struct run_resul
     struct run *run = heap_sim_take(sizeof(*run));
     run->options = options;
     plan_draw(&run->plan, seed, &options->plan);
+    if (options->script != NULL) {
+        script_plan(&run->plan);
+    }
     struct world_options *world = &run->plan.world;
     world->plant = options->plant;
     mutant_options(world);
@@ -366,6 +389,7 @@ void run_seed(uint64_t seed, const struct run_options *options, struct run_resul
         world->hooks.frame_sent = frame_sent;
         world->hooks.frame_arrives = frame_arrives;
     }
+    world->hooks.sync_point = options->script == NULL ? NULL : sync_point;
     if (options->verbose) {
         plan_print(&run->plan);
     }
@@ -375,8 +399,12 @@ void run_seed(uint64_t seed, const struct run_options *options, struct run_resul
     cluster_init(&run->cluster, run->world, &run->plan, run->check);
     clients_init(&run->clients, &run->cluster, options->verbose);
     nemesis_init(&run->nemesis, &run->cluster, &run->clients, options->verbose);
-    if (run->plan.moves) {
+    if (options->script != NULL) {
+        run->script = script_open(&run->cluster, options->script);
+    } else if (run->plan.moves) {
         run->mover = mover_open(&run->cluster, &run->nemesis, options->verbose);
+    }
+    if (run->plan.moves) {
         run->ownership = ownership_open(&run->cluster);
     }
     phases(run);
@@ -387,8 +415,13 @@ void run_seed(uint64_t seed, const struct run_options *options, struct run_resul
     run->cluster.over = true;
     world_destroy(run->world);
     clients_free(&run->clients);
-    if (run->plan.moves) {
+    if (run->mover != NULL) {
         mover_close(run->mover);
+    }
+    if (run->script != NULL) {
+        script_close(run->script);
+    }
+    if (run->ownership != NULL) {
         ownership_close(run->ownership);
     }
     check_close(run->check);

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # sim: the simulators over fixed seeds, over those of tests/sim/seeds that once found a fault, over
-# fresh ones, and over a few seeds twice, which must give the same trace. One test a seed. A simulator takes --first SEED, --seeds N and --twice, prints for a seed that
-# failed the command that shows it again, and last `N passed, N failed`.
+# fresh ones, and over a few seeds twice, which must give the same trace; and scripted changes of the
+# ring, struck at points of their own. One test a seed or point. A simulator takes --first SEED,
+# --seeds N and --twice, prints for a seed that failed the command that shows it again, and last
+# `N passed, N failed`.
 source tests/suites/common.bash
 case $RUN_MODE in
-quick) seeds=100 fresh=0 ;;
-full) seeds=500 fresh=100 ;;
-soak) seeds=50000 fresh=10000 ;;
+quick) seeds=100 fresh=0 scripts=4 every=60 ;;
+full) seeds=500 fresh=100 scripts=4 every=20 ;;
+soak) seeds=50000 fresh=10000 scripts=16 every=1 ;;
 esac
 twice=20
 # Fresh seeds lie above all fixed ones; a failure prints the command that replays it.
@@ -68,4 +70,21 @@ for name in "${programs[@]}"; do
     suite_note "$name: $seeds seeds, $twice twice, $kept kept, $fresh fresh from $fresh_first," \
         "in $((SECONDS - start)) s"
 done
+
+# A change of the ring, struck at every point it has. How many runs that is the simulator tells.
+start=$SECONDS
+rc=0
+build/release/bin/kvsim --sweep all --first 0 --seeds "$scripts" --every "$every" --operations 300 \
+    --jobs "$RUN_JOBS" >"$RUN_SCRATCH/sweep.log" 2>&1 || rc=$?
+good=$(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed$/\1/p' "$RUN_SCRATCH/sweep.log" | tail -n 1)
+bad=$(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed$/\2/p' "$RUN_SCRATCH/sweep.log" | tail -n 1)
+passed=$((passed + ${good:-0}))
+failed=$((failed + ${bad:-0}))
+[[ $rc -eq 0 ]] || tail -n 30 "$RUN_SCRATCH/sweep.log"
+sweeps=$(grep -cE ' at each of [1-9][0-9]* points' "$RUN_SCRATCH/sweep.log" || true)
+if [[ $sweeps -ne $((scripts * 4)) ]] || [[ $rc -ne 0 && ${bad:-0} -eq 0 ]]; then
+    suite_fail "sweeps of ring changes: exit $rc, $sweeps of $((scripts * 4)) sweeps"
+fi
+suite_note "ring changes: every $every of $(sed -nE 's/.* at each of ([0-9]+) points.*/\1/p' \
+    "$RUN_SCRATCH/sweep.log" | paste -sd+) points, in $((SECONDS - start)) s"
 suite_end

@@ -25,7 +25,10 @@ static void bench_open(struct bench *bench, uint64_t seed)
     *bench = (struct bench){.may_block = true};
     prng_init(&bench->prng, seed);
     struct disk_sim_options options = {.faults = {.capacity_size = 1u << 30}};
-    struct disk_world world = {&bench->prng, &bench->hash, &bench->cost_ns, &bench->may_block};
+    struct disk_world world = {.prng = &bench->prng,
+                               .hash = &bench->hash,
+                               .cost_ns = &bench->cost_ns,
+                               .may_block = &bench->may_block};
     bench->disk = disk_sim_create(&options, &world);
 }
 
