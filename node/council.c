@@ -40,10 +40,11 @@ static void change_ask(struct council *council)
 static void proposal_done(struct group_proposal *proposal, enum status status, uint64_t index)
 {
     struct council *council = container_of(proposal, struct council, proposal);
-    (void)status;
     (void)index;
     council->proposing = false;
-    retry_later(council); /* It shows in the topology, or is asked for again. */
+    if (status != STATUS_OK) { /* Else it shows in the topology. */
+        retry_later(council);
+    }
 }
 
 static void voters_propose(struct council *council, const uint32_t *voters, uint32_t voter_count)
@@ -96,10 +97,11 @@ void council_look(struct council *council, const struct topology *topology)
     };
     uint32_t voters[TOPOLOGY_VOTER_COUNT_MAX];
     uint32_t voter_count = 0;
-    if (roles_next(&view, &council->change)) {
-        change_ask(council);
-    } else if (roles_voters(&view, voters, &voter_count)) {
+    /* What is so is told first: there may be one change after another, some of which cannot be. */
+    if (roles_voters(&view, voters, &voter_count)) {
         voters_propose(council, voters, voter_count);
+    } else if (roles_next(&view, &council->change)) {
+        change_ask(council);
     }
 }
 

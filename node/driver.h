@@ -54,6 +54,9 @@ struct driver_events {
     void (*forget)(void *context, struct driver_ask *ask);
     /* How long nothing was heard of it; 0 for this node, UINT64_MAX for never. */
     uint64_t (*silence_ms)(void *context, uint32_t node);
+    /* By the Raft group's configuration as this leader has it. What the topology says of it may be
+     * older: it is told only after a change was committed, and then perhaps by another leader. */
+    bool (*votes)(void *context, uint32_t node);
 };
 
 struct driver_options {

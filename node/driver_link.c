@@ -124,11 +124,25 @@ static uint64_t link_silence_ms(void *context, uint32_t node)
     return node == link->options.config->id ? 0 : peers_silence_ms(link->options.peers, node);
 }
 
+static bool link_votes(void *context, uint32_t node)
+{
+    const struct driver_link *link = context;
+    struct group_configuration configuration = {0};
+    bool votes = false;
+    bool part = membership_group_configuration(link->options.membership, &configuration);
+    for (uint32_t index = 0; part && index < configuration.server_count; index++) {
+        const struct group_server *server = &configuration.servers[index];
+        votes = votes || (server->id == node && server->duty == GROUP_VOTER);
+    }
+    return votes;
+}
+
 static const struct driver_events link_events = {
     .propose = link_propose,
     .ask = link_ask,
     .forget = link_forget,
     .silence_ms = link_silence_ms,
+    .votes = link_votes,
 };
 
 /* ------------------------------------------------------------------ life */

@@ -3,7 +3,8 @@
  *
  * A member that moved says so in its hello; only what it has on disk proves that it is the one, so
  * a hello with another disk changes nothing (membership.c does not let it in either). A member that
- * is LEAVING goes once no range names it and it has no vote.
+ * is LEAVING goes once no range names it and it has no vote, neither by the topology nor by the
+ * group.
  */
 #include <string.h>
 
@@ -27,10 +28,13 @@ static bool update_due(const struct topology_member *member, const struct messag
            strcmp(member->admin_address, updated->admin_address) != 0;
 }
 
-static bool removal_due(const struct topology *topology, const struct topology_member *member)
+/* Once it is no member nobody talks to it any more: a vote it still has would be lost to the group,
+ * and if it leads, no one could be made a voter in its place. */
+static bool removal_due(const struct driver *driver, const struct topology_member *member)
 {
     return member->state == TOPOLOGY_LEAVING && !member->voter &&
-           !topology_member_is_named(topology, member->id);
+           !topology_member_is_named(driver->options.topology, member->id) &&
+           !driver->options.events->votes(driver->options.context, member->id);
 }
 
 bool driver_member_command(struct driver *driver, struct topology_command *command)
@@ -44,7 +48,7 @@ bool driver_member_command(struct driver *driver, struct topology_command *comma
         }
         *command = (struct topology_command){.type = TOPOLOGY_MEMBER_UPDATE, .member = *member};
         bool due = node->greeted && update_due(member, &node->hello, &command->member);
-        if (!due && removal_due(topology, member)) {
+        if (!due && removal_due(driver, member)) {
             command->type = TOPOLOGY_MEMBER_REMOVE;
             due = true;
         }

@@ -42,7 +42,8 @@ struct lab {
     /* What nodes say; 0 where `truthful`: then that they did all they had to. */
     struct message_range_state said[LAB_NODE_COUNT_MAX + 1][LAB_RANGE_COUNT];
     bool truthful[LAB_NODE_COUNT_MAX + 1];
-    uint64_t bytes_done; /* What every stream carried. */
+    bool votes[LAB_NODE_COUNT_MAX + 1]; /* By the Raft group; the topology may not know. */
+    uint64_t bytes_done;                /* What every stream carried. */
 };
 
 static struct lab lab;
@@ -118,11 +119,19 @@ static uint64_t lab_silence_ms(void *context, uint32_t node)
     return lab.silence_ms[node];
 }
 
+static inline bool lab_votes(void *context, uint32_t node)
+{
+    (void)context;
+    cr_assert_leq(node, LAB_NODE_COUNT_MAX);
+    return lab.votes[node];
+}
+
 static const struct driver_events lab_events = {
     .propose = lab_propose,
     .ask = lab_ask,
     .forget = lab_forget,
     .silence_ms = lab_silence_ms,
+    .votes = lab_votes,
 };
 
 /* ------------------------------------------------------------------ time */

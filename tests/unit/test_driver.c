@@ -502,3 +502,23 @@ Test(driver, one_that_leaves_goes_when_it_holds_nothing_and_votes_no_more)
     expect_done();
     lab_end();
 }
+
+/* It was made a voter, and whoever led then died before the topology was told. */
+Test(driver, one_that_leaves_stays_while_the_group_alone_knows_that_it_votes)
+{
+    lab_topology(4, 3);
+    lab_driver(16, 64);
+    lab.votes[4] = true;
+    driver_lead(lab.driver, true);
+    lab_stage((struct topology_change){.type = TOPOLOGY_LEAVE, .id = 4});
+    lab_commit_plan();
+    lab_drive(MANY);
+    cr_assert_eq(lab_goal_count(), 0u);
+    cr_assert_not_null(topology_member_find(&lab.topology, 4), "it votes");
+    lab.votes[4] = false;
+    lab_pass(1000); /* Nothing tells of it: it is looked for now and then. */
+    lab_drive(MANY);
+    cr_assert_null(topology_member_find(&lab.topology, 4));
+    expect_done();
+    lab_end();
+}
