@@ -180,8 +180,12 @@ enum status seat_open(struct seat *seat, struct env *env, const struct seat_opti
 static void job_run(struct env_job *job)
 {
     struct seat *seat = container_of(job, struct seat, job);
-    seat->job_status =
-        seat->work == SEAT_OPENING ? folder_open(seat, false, &seat->opened) : folder_empty(seat);
+    if (seat->work == SEAT_OPENING) {
+        seat->job_status = folder_open(seat, false, &seat->opened);
+    } else {
+        group_files_close(seat->gone);
+        seat->job_status = folder_empty(seat);
+    }
 }
 
 static void group_stop_begin(struct seat *seat);
@@ -190,6 +194,10 @@ static void job_done(struct env_job *job, enum status status)
 {
     struct seat *seat = container_of(job, struct seat, job);
     bool opened = seat->work == SEAT_OPENING;
+    if (status == STATUS_OK) { /* Else its files are open yet, and seat_close() may block. */
+        group_close(seat->gone);
+        seat->gone = NULL;
+    }
     status = status == STATUS_OK ? seat->job_status : status;
     seat->work = SEAT_REST;
     if (opened) {
@@ -219,7 +227,7 @@ static void job_begin(struct seat *seat, enum seat_work work)
 static void group_gone(struct group_stop *stop)
 {
     struct seat *seat = container_of(stop, struct seat, group_stop);
-    group_close(seat->council.group);
+    seat->gone = seat->council.group;
     seat->council.group = NULL;
     seat->options.ended(seat->options.context);
     job_begin(seat, SEAT_EMPTYING);
@@ -334,6 +342,8 @@ void seat_close(struct seat *seat)
 {
     group_close(seat->council.group);
     group_close(seat->opened);
+    group_close(seat->gone);
     seat->council.group = NULL;
     seat->opened = NULL;
+    seat->gone = NULL;
 }

@@ -51,6 +51,7 @@ struct seat {
     struct env_job job;
     enum status job_status;
     struct group *opened; /* By the job, not started yet. */
+    struct group *gone;   /* Stopped; the job closes its files. */
     struct group_stop group_stop;
     bool stopping;
     void (*stopped)(void *context);

@@ -627,6 +627,13 @@ void group_stop_continue(struct group *group)
     stop->stopped(stop);
 }
 
+void group_files_close(struct group *group)
+{
+    ASSERT(group->phase == GROUP_CLOSED);
+    ASSERT(!group->job_running);
+    group_log_close(&group->log);
+}
+
 void group_close(struct group *group)
 {
     if (group == NULL) {

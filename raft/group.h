@@ -178,5 +178,8 @@ struct group_stop {
 void group_stop(struct group *group, struct group_stop *stop);
 /* After `stopped`, or after the env has ended its jobs. Frees; blocks only to close files. */
 void group_close(struct group *group);
+/* Of a group that was stopped: its files, so that group_close() does not block. May run in a job.
+ */
+void group_files_close(struct group *group);
 
 #endif
