@@ -257,8 +257,9 @@ static bool change_to(struct group_change *change, enum group_change_kind kind, 
 static bool voter_go(const struct roles *roles, struct group_change *change)
 {
     const struct candidate *missing = first_of(roles, is_missing_voter);
-    if (missing != NULL && roles->voter_count <= roles->wanted_count) {
-        return false; /* Somebody must come first. */
+    bool few = missing != NULL || roles->chosen_count < roles->wanted_count;
+    if (few && roles->voter_count <= roles->wanted_count) {
+        return false; /* Somebody must come first, who may not answer yet. */
     }
     const struct candidate *out = first_of(roles, is_unwanted_and_silent);
     for (uint32_t index = 0; index < roles->count && out == NULL; index++) {

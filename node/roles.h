@@ -9,7 +9,7 @@
  * `patience_ms` is replaced if another member answers; the leader itself is replaced last. (3)
  * Zones differ by at most one voter, where members that answer allow it. (4) A new voter is
  * promoted before an old one is demoted, so there may be one too many for a while, never one too
- * few on our account.
+ * few on our account: while too few of those that may vote answer, nobody is demoted.
  */
 #ifndef NODE_ROLES_H
 #define NODE_ROLES_H

@@ -265,7 +265,7 @@ Test(roles, an_addition_that_was_cut_short_is_completed)
 }
 
 /* Any members, zones, states and silences: it ends, no one unfit votes while a fit one that answers
- * does not, and the voters never fall below what there was or is wanted, if enough answer. */
+ * does not, and the voters never fall below what there was or is wanted, whoever answers. */
 Test(roles, whatever_there_is_it_comes_to_an_end)
 {
     for (uint64_t seed = 1; seed <= 3000; seed++) {
@@ -280,7 +280,6 @@ Test(roles, whatever_there_is_it_comes_to_an_end)
         uint32_t voter_count = 1 + (uint32_t)prng_below(&prng, count < 5 ? count : 5);
         fixture_init(&fixture, count, voter_count, zones);
         uint32_t active_count = 0;
-        uint32_t answering_count = 0;
         bool spare_voters = false;
         for (uint32_t i = 0; i < count; i++) {
             static const uint64_t silences[] = {0, 0, 0, 5000, 70000};
@@ -291,7 +290,6 @@ Test(roles, whatever_there_is_it_comes_to_an_end)
             fixture.silent_ms[i + 1] = i == 0 ? 0 : silences[prng_below(&prng, 5)];
             bool active = fixture.members[i].state == TOPOLOGY_ACTIVE;
             active_count += active ? 1 : 0;
-            answering_count += active && fixture.silent_ms[i + 1] == 0 ? 1 : 0;
         }
         settle(&fixture);
         uint32_t wanted = active_count >= 5 ? 5 : active_count >= 3 ? 3 : 1;
@@ -310,9 +308,7 @@ Test(roles, whatever_there_is_it_comes_to_an_end)
         bool leader_is_fit = fixture.members[fixture.self - 1].state == TOPOLOGY_ACTIVE;
         cr_assert_leq(count_of(&fixture, GROUP_VOTER), wanted + (leader_is_fit ? 0 : 1), "seed %zu",
                       (size_t)seed);
-        if (answering_count >= wanted) {
-            cr_assert_geq(fixture.voter_count_min, least, "seed %zu", (size_t)seed);
-        }
+        cr_assert_geq(fixture.voter_count_min, least, "seed %zu", (size_t)seed);
     }
 }
 
