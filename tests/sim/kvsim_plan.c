@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define NS_PER_MS UINT64_C(1000000)
+#define STREAM_SECONDS 8
 
 static uint32_t between(struct prng *prng, uint32_t least, uint32_t greatest)
 {
@@ -69,7 +70,11 @@ static void moves_draw(struct plan *plan, struct prng *prng)
     plan->epoch_fault_odds = 4u << between(prng, 0, 4);
     struct config *config = &plan->config;
     config->ranges = UINT32_C(8) << between(prng, 0, 3);
+    /* Slow, but so that each node could take in all values there may be within some seconds: a plan
+     * must end in time. */
+    uint64_t rate_least = (uint64_t)plan->key_count * plan->value_size_max / STREAM_SECONDS;
     config->stream_rate = UINT64_C(4) << 10 << between(prng, 0, 8);
+    config->stream_rate = config->stream_rate > rate_least ? config->stream_rate : rate_least;
     config->stream_chunk = 1u << 10 << between(prng, 0, 8);
     config->streams = between(prng, 1, 4);
     config->moves = UINT32_C(1) << between(prng, 0, 6);
