@@ -28,6 +28,9 @@ enum mutant {
     MUTANT_FINISH_WITHOUT_BARRIER, /* Old replicas are dropped while some may still ask them. */
     MUTANT_FACTOR_WITHOUT_MERGE,   /* Another number of replicas, of which the old ones merged
                                       nothing. */
+    MUTANT_DEMOTE_FIRST,           /* A voter goes before the one that takes its place has come. */
+    MUTANT_VOTER_STAYS,            /* A member that leaves keeps its vote. */
+    MUTANT_OLD_GENERATION_LIVES,   /* After a recovery an older Raft group goes on. */
 };
 /* Implemented by tests/sim/kvsim_mutant.c. */
 bool mutant_is_on(enum mutant mutant);

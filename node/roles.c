@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/contract.h"
+#include "node/mutant.h"
 
 #define CANDIDATE_COUNT_MAX (RING_MEMBER_COUNT_MAX + GROUP_SERVER_COUNT_MAX)
 
@@ -218,7 +219,7 @@ static const struct candidate *first_of(const struct roles *roles, candidate_tes
 
 static bool is_unwanted_voter(const struct candidate *candidate)
 {
-    return votes(candidate) && !candidate->wanted;
+    return votes(candidate) && !candidate->wanted && !MUTANT(VOTER_STAYS);
 }
 
 static bool is_unwanted_and_silent(const struct candidate *candidate)
@@ -258,7 +259,7 @@ static bool voter_go(const struct roles *roles, struct group_change *change)
 {
     const struct candidate *missing = first_of(roles, is_missing_voter);
     bool few = missing != NULL || roles->chosen_count < roles->wanted_count;
-    if (few && roles->voter_count <= roles->wanted_count) {
+    if (few && roles->voter_count <= roles->wanted_count && !MUTANT(DEMOTE_FIRST)) {
         return false; /* Somebody must come first, who may not answer yet. */
     }
     const struct candidate *out = first_of(roles, is_unwanted_and_silent);

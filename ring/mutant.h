@@ -14,6 +14,7 @@
 enum ring_mutant {
     RING_MUTANT_NONE,
     RING_MUTANT_ABORT_AFTER_READ_NEW, /* An abort takes back what reads have gone by. */
+    RING_MUTANT_GENERATION_STAYS,     /* A recovered group is of the generation it was of. */
 };
 /* Implemented by tests/sim/kvsim_mutant.c. */
 bool ring_mutant_is_on(enum ring_mutant mutant);

@@ -14,6 +14,7 @@
 #include "base/codec.h"
 #include "base/contract.h"
 #include "base/memory.h"
+#include "ring/mutant.h"
 #include "ring/topology_rules.h"
 
 #define HASH_SEED 0
@@ -134,7 +135,9 @@ void topology_generation_begin(struct topology *topology, uint64_t generation_id
     ASSERT(topology_member_find(topology, voter_id) != NULL);
     uint8_t begun[sizeof(uint32_t) + sizeof(uint64_t) + sizeof(uint32_t)];
     struct topology_generation *generation = &topology->stamp.generation;
-    *generation = (struct topology_generation){generation->number + 1, generation_id};
+    if (!RING_MUTANT(GENERATION_STAYS)) {
+        *generation = (struct topology_generation){generation->number + 1, generation_id};
+    }
     for (uint32_t i = 0; i < topology->member_count; i++) {
         topology->members[i].voter = topology->members[i].id == voter_id;
     }

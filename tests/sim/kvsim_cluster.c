@@ -117,7 +117,7 @@ static void contact_draw(const struct cluster_node *node, struct config *config)
                    world_node_host(cluster->nodes[contact].host), NODE_PORT_PEER);
 }
 
-static void config_make(const struct cluster_node *node, struct config *config)
+void cluster_node_config(const struct cluster_node *node, struct config *config)
 {
     const struct cluster *cluster = node->cluster;
     *config = cluster->plan->config;
@@ -151,7 +151,7 @@ static void node_boot(void *context)
     struct cluster_node *node = context;
     struct cluster *cluster = node->cluster;
     struct config config;
-    config_make(node, &config);
+    cluster_node_config(node, &config);
     struct buffer message = {0};
     if (config_check(&config, &message) != STATUS_OK) {
         check_violate(cluster->check, "configuration refused: %.*s", (int)message.size,
@@ -177,6 +177,7 @@ static void node_start_due(void *context)
     node->state = NODE_OPENING;
     node->stopping = false;
     node->epoch = 0;
+    node->generation = 0;
     node->starts++;
     cluster->counts.starts++;
     world_node_start(node->host, node_boot, node);
@@ -244,27 +245,27 @@ static void epoch_observe(struct cluster_node *node, const struct topology *topo
 {
     struct cluster *cluster = node->cluster;
     uint64_t epoch = topology->stamp.epoch;
-    if (epoch >= CLUSTER_EPOCH_COUNT_MAX) {
-        check_violate(cluster->check, "node %u: epoch %" PRIu64 ", more than anyone asked for",
-                      node->id, epoch);
+    uint32_t generation = topology->stamp.generation.number;
+    if (epoch >= CLUSTER_EPOCH_COUNT_MAX || generation > CLUSTER_GENERATION_COUNT_MAX) {
+        check_violate(cluster->check,
+                      "node %u: epoch %" PRIu64 " of generation %u, more than anyone asked for",
+                      node->id, epoch, generation);
         return;
     }
+    struct cluster_epoch *seen = &cluster->epochs[generation - 1][epoch];
     uint64_t content = content_of(topology);
     if (content == 0) {
         check_violate(cluster->check, "node %u: the topology of epoch %" PRIu64 " is not sound",
                       node->id, epoch);
     }
     members_note(cluster, topology);
-    struct topology_stamp *known = &cluster->epochs[epoch].stamp;
-    if (cluster->epochs[epoch].cluster_id == 0) {
-        cluster->epochs[epoch].cluster_id = topology->cluster_id;
-        cluster->epochs[epoch].content = content;
-        *known = topology->stamp;
+    if (seen->cluster_id == 0) {
+        *seen = (struct cluster_epoch){
+            .cluster_id = topology->cluster_id, .stamp = topology->stamp, .content = content};
     }
-    if (cluster->epochs[epoch].cluster_id != topology->cluster_id ||
-        cluster->epochs[epoch].content != content || known->hash != topology->stamp.hash ||
-        known->generation.number != topology->stamp.generation.number ||
-        known->generation.id != topology->stamp.generation.id) {
+    if (seen->cluster_id != topology->cluster_id || seen->content != content ||
+        seen->stamp.hash != topology->stamp.hash ||
+        seen->stamp.generation.id != topology->stamp.generation.id) {
         check_violate(cluster->check, "two topologies of epoch %" PRIu64 ", one on node %u", epoch,
                       node->id);
     }
@@ -285,14 +286,17 @@ static void topology_observe(struct cluster_node *node)
     if (node->state == NODE_SERVING) {
         node->epoch_max = epoch > node->epoch_max ? epoch : node->epoch_max;
     }
-    if (epoch == node->epoch) {
+    uint32_t generation = topology->stamp.generation.number;
+    if (epoch == node->epoch && generation == node->generation) {
         return; /* What it goes by is replaced as a whole, or not at all. */
     }
-    if (epoch < node->epoch) {
-        check_violate(cluster->check, "node %u: epoch %" PRIu64 " after %" PRIu64, node->id, epoch,
-                      node->epoch);
+    if (generation < node->generation || (generation == node->generation && epoch < node->epoch)) {
+        check_violate(cluster->check,
+                      "node %u: epoch %" PRIu64 " of generation %u after %" PRIu64 " of %u",
+                      node->id, epoch, generation, node->epoch, node->generation);
     }
     node->epoch = epoch;
+    node->generation = generation;
     epoch_observe(node, topology);
     if (cluster->adopted != NULL) {
         cluster->adopted(cluster->adopted_context, node);
@@ -340,6 +344,48 @@ static void stop_observe(struct cluster_node *node)
     }
 }
 
+static uint32_t voters_of(const struct group_configuration *configuration)
+{
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < configuration->server_count; index++) {
+        count += configuration->servers[index].duty == GROUP_VOTER;
+    }
+    return count;
+}
+
+static uint32_t fit_of(const struct topology *topology)
+{
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < topology->member_count; index++) {
+        const struct topology_member *member = &topology->members[index];
+        count += member->state == TOPOLOGY_ACTIVE && !member->lost;
+    }
+    return count;
+}
+
+/* (6): of what the leader does, from one of its events to the next. */
+static void voters_observe(struct cluster_node *node)
+{
+    struct cluster *cluster = node->cluster;
+    struct group_info info;
+    struct group_configuration configuration;
+    if (!node_group_info(node->node, &info) || info.role != GROUP_LEADER ||
+        !node_group_configuration(node->node, &configuration) || !configuration.committed) {
+        return; /* One that is not may be taken back. */
+    }
+    uint32_t voter_count = voters_of(&configuration);
+    uint32_t fit_count = fit_of(node_topology(node->node));
+    bool fewer = voter_count < cluster->voter_count && voter_count < 3;
+    bool same = node->generation == cluster->voters_generation;
+    if (same && fewer && fit_count >= 3 && cluster->fit_count >= 3) {
+        check_violate(cluster->check, "node %u leaves the Raft group with %u voters of %u members",
+                      node->id, voter_count, fit_count);
+    }
+    cluster->voters_generation = node->generation;
+    cluster->voter_count = voter_count;
+    cluster->fit_count = fit_count;
+}
+
 void cluster_after_event(struct cluster *cluster, struct world_node *host)
 {
     if (host == NULL || world_node_index(host) >= cluster->count) {
@@ -356,6 +402,7 @@ void cluster_after_event(struct cluster *cluster, struct world_node *host)
     restart_observe(node);
     operations_observe(node);
     stop_observe(node);
+    voters_observe(node);
 }
 
 /* ------------------------------------------------------------------ control */
@@ -529,8 +576,14 @@ bool cluster_converged(struct cluster *cluster, char *why, size_t size)
     }
     if (leaders != 1) {
         (void)snprintf(why, size, "%u Raft leaders", leaders);
+        return false;
     }
-    return leaders == 1;
+    uint32_t fit_count = fit_of(newest);
+    uint32_t wanted = fit_count >= 5 ? 5 : fit_count >= 3 ? 3 : 1;
+    if (cluster->voter_count != wanted) {
+        (void)snprintf(why, size, "%u voters of %u members", cluster->voter_count, fit_count);
+    }
+    return cluster->voter_count == wanted;
 }
 
 bool cluster_idle(const struct cluster *cluster)

@@ -5,13 +5,13 @@
  * one that the operator of kvsim_mover.h gave up. Hosts after those of the bootstrap list are
  * spares: nothing runs there until he has them join.
  * Rules it checks by itself, after every event of a node:
- *  (1) Topologies of one epoch are equal, by stamp and byte by byte, over all nodes and the whole
- *      run; and sound: what a node tells of one is believed.
- *  (2) The epoch of a node never goes back while it runs, and one that had served never comes back
- *      without any topology.
- *  (3) No operation stands longer than its deadline and a slack.
- *  (4) A node never calls its files damaged: nothing here damages what was synced.
- *  (5) A clean stop ends in time and frees all memory.
+ *  (1) Topologies of one generation and epoch are equal, by stamp and byte by byte, over all nodes
+ *      and the whole run; and sound: what a node tells of one is believed.
+ *  (2) The generation of a node, and its epoch of one, never go back while it runs, and one that
+ * had served never comes back without any topology. (3) No operation stands longer than its
+ * deadline and a slack. (4) A node never calls its files damaged: nothing here damages what was
+ * synced. (5) A clean stop ends in time and frees all memory. (6) The Raft group is not left with
+ * fewer than three voters while there are three members to vote.
  */
 #ifndef TESTS_SIM_KVSIM_CLUSTER_H
 #define TESTS_SIM_KVSIM_CLUSTER_H
@@ -25,6 +25,7 @@
 #include "tests/sim/kvsim_plan.h"
 
 #define CLUSTER_EPOCH_COUNT_MAX 4096
+#define CLUSTER_GENERATION_COUNT_MAX 4 /* One, and one for each recovery. */
 
 struct cluster;
 
@@ -40,11 +41,19 @@ struct cluster_node {
     bool stopping;          /* node_stop() was called. */
     bool restart_due;       /* An event will start it. */
     uint64_t epoch;         /* As last looked at, in this life. */
+    uint32_t generation;    /* Likewise. */
     uint64_t epoch_max;     /* Shown while it served. */
     uint64_t busy_until_ns; /* Was paused or its disk slow: (3) allows more until then. */
     int64_t jumped_ms;      /* Sum of the jumps of its clock. */
     uint64_t stop_ns;       /* When node_stop() was called. */
     uint32_t starts;
+};
+
+/* What was seen of an epoch, for (1). */
+struct cluster_epoch {
+    uint64_t cluster_id;
+    struct topology_stamp stamp;
+    uint64_t content; /* Checksum over all of it. */
 };
 
 struct cluster {
@@ -57,13 +66,12 @@ struct cluster {
     bool quiet; /* Dead nodes are started at once. */
     bool over;  /* Dead nodes stay dead. */
     uint64_t clock_ms_max;
-    /* What was seen of each epoch, for (1). */
-    struct {
-        uint64_t cluster_id;
-        struct topology_stamp stamp;
-        uint64_t content; /* Checksum over all of it. */
-    } epochs[CLUSTER_EPOCH_COUNT_MAX];
+    struct cluster_epoch epochs[CLUSTER_GENERATION_COUNT_MAX][CLUSTER_EPOCH_COUNT_MAX];
     uint64_t epoch_max; /* The greatest of them seen. */
+    /* Of whoever led the Raft group last, for (6). */
+    uint32_t voters_generation;
+    uint32_t voter_count;
+    uint32_t fit_count; /* Members that may vote. */
     /* Told when a node goes by a newer topology than before; may be NULL. */
     void (*adopted)(void *context, struct cluster_node *node);
     void *adopted_context;
@@ -86,6 +94,8 @@ struct cluster_node *cluster_node_find(struct cluster *cluster, uint32_t id); /*
 bool cluster_node_runs(const struct cluster_node *node); /* Alive and not paused. */
 /* The newest topology that a running node goes by; NULL: none has one. */
 const struct topology *cluster_topology(const struct cluster *cluster);
+/* As the node is started with, now. */
+void cluster_node_config(const struct cluster_node *node, struct config *config);
 /* Between events: */
 void cluster_node_crash(struct cluster_node *node, enum world_crash crash);
 void cluster_node_stop(struct cluster_node *node);   /* Cleanly; then it is started again. */

@@ -29,10 +29,14 @@ static const struct sim_mutant mutants[] = {
     {"old-set-only-reads", MUTANT_OLD_SET_ONLY_READS, NULL},
     {"old-set-only-writes", MUTANT_OLD_SET_ONLY_WRITES, NULL},
     {"no-write-back", MUTANT_NO_WRITE_BACK, NULL},
+    {"demote-first", MUTANT_DEMOTE_FIRST, NULL},
+    {"voter-stays", MUTANT_VOTER_STAYS, NULL},
+    {"old-generation-lives", MUTANT_OLD_GENERATION_LIVES, NULL},
 };
 
 static const struct sim_mutant ring_mutants[] = {
     {"abort-after-read-new", RING_MUTANT_ABORT_AFTER_READ_NEW, NULL},
+    {"generation-stays", RING_MUTANT_GENERATION_STAYS, NULL},
 };
 
 static const struct sim_mutant *chosen;      /* Of the node or the disk. */

@@ -27,8 +27,9 @@
 
 /* What one node had durable of one range. */
 struct part {
-    uint64_t fence;   /* Epoch. */
-    uint64_t entered; /* Sessions. */
+    uint32_t generation; /* Of the fence. */
+    uint64_t fence;      /* Epoch. */
+    uint64_t entered;    /* Sessions. */
     uint64_t streamed;
 };
 
@@ -55,6 +56,7 @@ struct streams {
 struct ownership {
     struct cluster *cluster;
     struct check *check;
+    uint32_t generation;
     uint64_t epoch; /* Of `ranges`. */
     uint32_t range_count;
     struct topology_range ranges[RANGE_COUNT_MAX];
@@ -262,7 +264,10 @@ static void step_judge(struct ownership *ownership, const struct topology_range 
 
 static void topology_judge(struct ownership *ownership, const struct topology *topology)
 {
-    if (topology->cluster_id == 0 || topology->stamp.epoch <= ownership->epoch) {
+    uint32_t generation = topology->stamp.generation.number;
+    bool newer = generation > ownership->generation ||
+                 (generation == ownership->generation && topology->stamp.epoch > ownership->epoch);
+    if (topology->cluster_id == 0 || !newer) {
         return;
     }
     ASSERT(topology->range_count <= RANGE_COUNT_MAX);
@@ -274,6 +279,7 @@ static void topology_judge(struct ownership *ownership, const struct topology *t
         }
         ownership->ranges[number] = topology->ranges[number];
     }
+    ownership->generation = generation;
     ownership->epoch = topology->stamp.epoch;
 }
 
@@ -321,20 +327,32 @@ static void entry_judge(struct ownership *ownership, const struct cluster_node *
     }
 }
 
-/* (5) */
+/* (5). After a recovery all fences are laid anew, in the new generation. */
+static void fence_observe(struct ownership *ownership, const struct cluster_node *node,
+                          uint32_t number, uint64_t fence)
+{
+    struct part *part = &ownership->parts[node->id - 1][number];
+    uint32_t generation = node_topology(node->node)->stamp.generation.number;
+    if (generation < part->generation) {
+        return; /* It came back with an older topology, by which none of its fences counts. */
+    }
+    if (generation == part->generation && fence < part->fence) {
+        check_violate(ownership->check,
+                      "node %u, range %u: a fence of epoch %" PRIu64
+                      " was durable, and is %" PRIu64,
+                      node->id, number, part->fence, fence);
+    }
+    part->generation = generation;
+    part->fence = fence;
+}
+
 static void part_observe(struct ownership *ownership, const struct cluster_node *node,
                          const struct holding *holding, uint32_t number)
 {
     struct part *part = &ownership->parts[node->id - 1][number];
     struct message_range_state state;
     holding_state(holding, number, &state);
-    if (state.fence < part->fence) {
-        check_violate(ownership->check,
-                      "node %u, range %u: a fence of epoch %" PRIu64
-                      " was durable, and is %" PRIu64,
-                      node->id, number, part->fence, state.fence);
-    }
-    part->fence = state.fence;
+    fence_observe(ownership, node, number, state.fence);
     if (state.entered > part->entered) {
         entry_judge(ownership, node, number);
     }

@@ -4,12 +4,18 @@
  * A step is a plan: its changes are staged in order, it is committed, and perhaps aborted. What to
  * ask next is seen from the newest topology that any node goes by, so that a request whose answer
  * was lost is asked again only if it was not done.
+ *
+ * A step may begin with the loss of all three voters, of which one is recovered as the whole group
+ * by what `kvctl raft recover` calls, again if its power went meanwhile; then the others are back:
+ *
+ *   NONE --> ALONE (it recovers) --> LEADS --> RETURN (the others come) --> OVER
  */
 #include "tests/sim/kvsim_script.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "node/revival.h"
 #include "raft/group.h"
 #include "tests/sim/heap_sim.h"
 #include "tests/sim/kvsim_asker.h"
@@ -27,6 +33,7 @@ struct script_step {
     bool joins;    /* The spare host first. */
     uint32_t dead; /* That node dies for good first; 0: none does. */
     bool aborted;  /* Once a range is under way. */
+    bool recovers; /* The Raft group is lost first. */
 };
 
 static const struct {
@@ -45,8 +52,22 @@ static const struct {
      .count = 2},
     {.steps = {{.changes = {"KV.PLAN REPLACE 2 5"}, .change_count = 1, .joins = true, .dead = 2}},
      .count = 1},
+    {.steps = {{.changes = {"KV.PLAN JOIN 5", "KV.PLAN LEAVE 2"},
+                .change_count = 2,
+                .joins = true,
+                .recovers = true}},
+     .count = 1},
 };
 STATIC_ASSERT(ARRAY_COUNT(scripts) == SCRIPT_COUNT, "a seed picks one of them");
+
+#define RECOVERED_ID 1u /* Of the voters 1 to 3. */
+enum recovery { RECOVERY_NONE, RECOVERY_ALONE, RECOVERY_LEADS, RECOVERY_RETURN, RECOVERY_OVER };
+
+/* The tool. */
+struct recoverer {
+    struct script *script;
+    struct revival revival;
+};
 
 struct script {
     struct asker asker;
@@ -59,7 +80,10 @@ struct script {
     uint32_t step;
     uint64_t plan_id;     /* Of the step; 0: not staged as a whole. */
     uint32_t moved_count; /* Replicas copied by the plans that ended. */
-    uint64_t since_ns;    /* Of what is owed within SCRIPT_LIVENESS_MS. */
+    enum recovery recovery;
+    uint32_t generation; /* Before it. */
+    struct recoverer recoverer;
+    uint64_t since_ns; /* Of what is owed within SCRIPT_LIVENESS_MS. */
 };
 
 const char *script_blow_name(enum script_blow blow)
@@ -116,13 +140,6 @@ void script_plan(struct plan *plan)
 
 /* ------------------------------------------------------------------ the blow */
 
-static void power_lose(struct cluster_node *node)
-{
-    if (!node->lost) {
-        cluster_node_crash(node, WORLD_CRASH_POWER);
-    }
-}
-
 static void strike_leader(void *context)
 {
     struct script *script = context;
@@ -131,7 +148,7 @@ static void strike_leader(void *context)
         struct group_info info;
         if (cluster_node_runs(node) && node->state != NODE_OPENING &&
             node_group_info(node->node, &info) && info.role == GROUP_LEADER) {
-            power_lose(node);
+            cluster_node_crash(node, WORLD_CRASH_POWER);
         }
     }
 }
@@ -140,7 +157,7 @@ static void strike_all(void *context)
 {
     struct script *script = context;
     for (uint32_t index = 0; index < script->cluster->count; index++) {
-        power_lose(cluster_node_at(script->cluster, index));
+        cluster_node_crash(cluster_node_at(script->cluster, index), WORLD_CRASH_POWER);
     }
 }
 
@@ -165,6 +182,109 @@ void script_sync_point(struct script *script, struct world_node *host, bool sync
         world_schedule(script->cluster->world, NULL, 0,
                        blow == BLOW_LEADER ? strike_leader : strike_all, script);
     }
+}
+
+/* ------------------------------------------------------------------ recovery */
+
+static void recovery_go(struct script *script, enum recovery to)
+{
+    script->recovery = to;
+    script->since_ns = now_ns(script);
+}
+
+static void tool_finish(void *context)
+{
+    struct script *script = context;
+    revival_deinit(&script->recoverer.revival);
+}
+
+static void tool_end(void *context)
+{
+    struct script *script = context;
+    struct cluster_node *node = cluster_node_find(script->cluster, RECOVERED_ID);
+    if (!world_node_alive(node->host)) {
+        return;
+    }
+    enum status status = script->recoverer.revival.status;
+    uint64_t left = world_node_stop(node->host, tool_finish, script);
+    if (status != STATUS_OK || left != 0) {
+        check_violate(script->cluster->check,
+                      "recovery ends with \"%s\", and %" PRIu64 " bytes not freed",
+                      status_name(status), left);
+    }
+    recovery_go(script, RECOVERY_LEADS);
+    cluster_node_revive(node);
+}
+
+static void tool_done(struct revival *revival)
+{
+    struct script *script = container_of(revival, struct recoverer, revival)->script;
+    world_schedule(script->cluster->world, NULL, 0, tool_end, script);
+}
+
+static void tool_boot(void *context)
+{
+    struct script *script = context;
+    struct cluster_node *node = cluster_node_find(script->cluster, RECOVERED_ID);
+    revival_begin(&script->recoverer.revival, world_node_env(node->host));
+}
+
+/* What an earlier run of it had in memory went with its process. */
+static void tool_start(struct script *script)
+{
+    struct cluster_node *node = cluster_node_find(script->cluster, RECOVERED_ID);
+    struct revival *revival = &script->recoverer.revival;
+    script->recoverer = (struct recoverer){.script = script};
+    cluster_node_config(node, &revival->config);
+    revival->carry_out = true;
+    revival->done = tool_done;
+    world_node_start(node->host, tool_boot, script);
+}
+
+static bool leads_anew(const struct script *script, const struct cluster_node *node)
+{
+    struct group_info info;
+    return cluster_node_runs(node) && node->state == NODE_SERVING &&
+           node_topology(node->node)->stamp.generation.number > script->generation &&
+           node_group_info(node->node, &info) && info.role == GROUP_LEADER;
+}
+
+/* One more step of it; true: it is over. */
+static bool recovered(struct script *script, const struct topology *topology)
+{
+    struct cluster_node *voters[] = {cluster_node_find(script->cluster, RECOVERED_ID),
+                                     cluster_node_find(script->cluster, 2),
+                                     cluster_node_find(script->cluster, 3)};
+    char why[160];
+    switch (script->recovery) {
+    case RECOVERY_NONE:
+        script->generation = topology->stamp.generation.number;
+        for (size_t index = 0; index < ARRAY_COUNT(voters); index++) {
+            cluster_node_lose(voters[index]);
+        }
+        recovery_go(script, RECOVERY_ALONE);
+        break;
+    case RECOVERY_ALONE:
+        if (!world_node_alive(voters[0]->host)) {
+            tool_start(script);
+        }
+        break;
+    case RECOVERY_LEADS:
+        if (leads_anew(script, voters[0])) {
+            recovery_go(script, RECOVERY_RETURN);
+            cluster_node_revive(voters[1]);
+            cluster_node_revive(voters[2]);
+        }
+        break;
+    case RECOVERY_RETURN:
+        if (cluster_converged(script->cluster, why, sizeof(why))) {
+            recovery_go(script, RECOVERY_OVER);
+        }
+        break;
+    case RECOVERY_OVER:
+        break;
+    }
+    return script->recovery == RECOVERY_OVER;
 }
 
 /* ------------------------------------------------------------------ a step */
@@ -214,6 +334,9 @@ static bool prepared(struct script *script, const struct script_step *step,
                      const struct topology *topology)
 {
     struct cluster_node *spare = cluster_node_find(script->cluster, SPARE_ID);
+    if (step->recovers && !recovered(script, topology)) {
+        return false;
+    }
     if (step->joins && spare->spare) {
         cluster_node_join(spare);
     }

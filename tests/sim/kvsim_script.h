@@ -16,7 +16,7 @@
 
 #include "tests/sim/kvsim_cluster.h"
 
-#define SCRIPT_COUNT 4u
+#define SCRIPT_COUNT 5u
 #define SCRIPT_NODE_COUNT 4u
 #define SCRIPT_LIVENESS_MS UINT64_C(60000) /* Virtual. */
 

@@ -6,9 +6,9 @@
 # `N passed, N failed`.
 source tests/suites/common.bash
 case $RUN_MODE in
-quick) seeds=100 fresh=0 scripts=4 every=60 ;;
-full) seeds=500 fresh=100 scripts=4 every=20 ;;
-soak) seeds=50000 fresh=10000 scripts=16 every=1 ;;
+quick) seeds=100 fresh=0 scripts=5 every=60 ;;
+full) seeds=500 fresh=100 scripts=5 every=20 ;;
+soak) seeds=50000 fresh=10000 scripts=20 every=1 ;;
 esac
 twice=20
 # Fresh seeds lie above all fixed ones; a failure prints the command that replays it.
