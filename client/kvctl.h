@@ -69,6 +69,12 @@ enum option_id {
     OPTION_NO_WAIT,
     OPTION_DATA,
     OPTION_YES,
+    OPTION_BY_BYTES,
+    OPTION_BY_READS,
+    OPTION_BY_WRITES,
+    OPTION_GAIN,
+    OPTION_MOVES,
+    OPTION_STAGE,
     OPTION_COUNT,
 };
 
@@ -172,6 +178,7 @@ enum kvctl_exit command_ring_show(struct kvctl *kvctl);
 enum kvctl_exit command_ring_simulate(struct kvctl *kvctl);
 enum kvctl_exit command_ring_locate(struct kvctl *kvctl);
 enum kvctl_exit command_ring_load(struct kvctl *kvctl);
+enum kvctl_exit command_ring_balance(struct kvctl *kvctl);
 enum kvctl_exit command_hot_keys(struct kvctl *kvctl);
 enum kvctl_exit command_plan_join(struct kvctl *kvctl);
 enum kvctl_exit command_plan_leave(struct kvctl *kvctl);

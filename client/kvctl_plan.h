@@ -13,7 +13,7 @@
 struct json_t; /* jansson's. */
 
 #define PLAN_TEXT_SIZE_MAX 256
-#define PLAN_WORD_COUNT_MAX 6
+#define PLAN_WORD_COUNT_MAX 10
 #define PLAN_POLL_MS 200 /* Between looks at a plan. */
 
 uint64_t plan_number(const struct json_t *object, const char *name);

@@ -49,6 +49,12 @@ const struct kvctl_option kvctl_options[OPTION_COUNT] = {
     [OPTION_NO_WAIT] = {"no-wait", 0, NULL, "Return at once; cluster show tells how far it is."},
     [OPTION_DATA] = {"data", 0, "DIR", "The data folder of a node that is stopped."},
     [OPTION_YES] = {"yes", 'y', NULL, "Do not ask."},
+    [OPTION_BY_BYTES] = {"bytes", 0, "W", "How much stored bytes count, 0 to 100 [1]."},
+    [OPTION_BY_READS] = {"reads", 0, "W", "How much reads count [1]."},
+    [OPTION_BY_WRITES] = {"writes", 0, "W", "How much writes count [1]."},
+    [OPTION_GAIN] = {"gain", 0, "PERCENT", "Move nothing for less than this [5]."},
+    [OPTION_MOVES] = {"moves", 0, "N", "At most so many moves, up to 64 [64]."},
+    [OPTION_STAGE] = {"stage", 0, NULL, "Stage them; cluster commit carries them out."},
 };
 
 const struct kvctl_command kvctl_commands[] = {
@@ -89,6 +95,14 @@ const struct kvctl_command kvctl_commands[] = {
      "Keys, bytes, and reads and writes a second as replicas served them, averaged so that what "
      "lies a half-life back counts half. --ranges lists the busiest ranges, each on each of its "
      "nodes, 20 unless --limit says otherwise."},
+    {"ring balance", "", 0, 0,
+     OPTIONS_COMMON | B(BY_BYTES) | B(BY_READS) | B(BY_WRITES) | B(GAIN) | B(MOVES) | B(STAGE),
+     command_ring_balance, "Propose moves of ranges that make load more even.",
+     "Load is the part a node has of all bytes, reads and writes, weighed by --bytes, --reads and "
+     "--writes. Shows, per node, its part now and after and what it is due by weight and zone, "
+     "then "
+     "the moves. Proposes none unless what the busiest node carries, over what it is due, falls by "
+     "--gain. Changes nothing without --stage."},
     {"hot-keys", "", 0, 0, OPTIONS_COMMON | B(LIMIT), command_hot_keys,
      "Show the keys that clients ask for most.",
      "From a sample: the rate of a key is off by no more than +- in 19 of 20 cases. Bytes that are "

@@ -101,5 +101,10 @@ void command_kv_plan(struct request *request);
 /* command_load.c: what nodes and ranges hold and serve */
 void command_kv_load(struct request *request);
 void command_kv_hotkeys(struct request *request);
+/* Why there is no load to tell of. */
+void command_load_failed(struct request *request, enum status status);
+
+/* command_balance.c: moves that would make load more even */
+void command_kv_balance(struct request *request);
 
 #endif

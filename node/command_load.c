@@ -15,7 +15,7 @@ struct load_command {
     bool keys; /* Hot keys, not load. */
 };
 
-static void load_failed(struct request *request, enum status status)
+void command_load_failed(struct request *request, enum status status)
 {
     if (status == STATUS_BEHIND) {
         request_error(request, "LOADING there is no cluster yet");
@@ -41,7 +41,7 @@ static void load_gathered(struct gathering *gathering, enum status status)
     if (status == STATUS_OK) {
         resp_bulk(&request->writer, buffer_slice(&text));
     } else {
-        load_failed(request, status);
+        command_load_failed(request, status);
     }
     buffer_deinit(&text);
     gathering_deinit(gathering);
@@ -54,7 +54,7 @@ static void load_begin(struct request *request, uint32_t wants)
     struct load_gather *gather = node_load_gather(request->server->node);
     struct load_command *command = memory_allocate_zeroed(1, sizeof(*command));
     if (gather == NULL || command == NULL) {
-        load_failed(request, gather == NULL ? STATUS_BEHIND : STATUS_NO_MEMORY);
+        command_load_failed(request, gather == NULL ? STATUS_BEHIND : STATUS_NO_MEMORY);
         memory_free(command);
         request_finish(request);
         return;

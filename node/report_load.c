@@ -237,3 +237,84 @@ void report_hot_keys(const struct node *node, const struct gathering *gathering,
     json_object_end(&json);
     memory_free(told);
 }
+
+/* ------------------------------------------------------------------ balance */
+
+#define PPM_PER_PERCENT 10000.0
+
+static void field_percent(struct json_writer *json, const char *key, uint64_t ppm)
+{
+    json_key(json, key);
+    json_double(json, (double)ppm / PPM_PER_PERCENT);
+}
+
+static void field_ratio(struct json_writer *json, const char *key, uint64_t ppm)
+{
+    json_key(json, key);
+    json_double(json, (double)ppm / (double)BALANCE_PPM);
+}
+
+static void balance_members_write(struct json_writer *json, const struct balance *balance)
+{
+    json_key(json, "nodes");
+    json_array_begin(json);
+    for (uint32_t index = 0; index < balance->member_count; index++) {
+        const struct balance_member *member = &balance->members[index];
+        json_object_begin(json);
+        field_u64(json, "id", member->id);
+        json_key(json, "counted");
+        json_bool(json, member->counted);
+        field_percent(json, "load_pct", member->load_ppm);
+        field_percent(json, "load_pct_after", member->load_ppm_after);
+        field_percent(json, "due_pct", member->due_ppm);
+        field_u64(json, "moves_in", member->in_count);
+        field_u64(json, "moves_out", member->out_count);
+        field_u64(json, "bytes_in", member->in_bytes);
+        field_u64(json, "bytes_out", member->out_bytes);
+        json_object_end(json);
+    }
+    json_array_end(json);
+}
+
+static void balance_moves_write(struct json_writer *json, const struct balance *balance)
+{
+    json_key(json, "moves");
+    json_array_begin(json);
+    for (uint32_t index = 0; index < balance->move_count; index++) {
+        const struct balance_move *move = &balance->moves[index];
+        json_object_begin(json);
+        field_u64(json, "range", move->range);
+        field_u64(json, "from", move->from);
+        field_u64(json, "to", move->to);
+        field_u64(json, "bytes", move->bytes);
+        field_percent(json, "load_pct", move->load_ppm);
+        json_object_end(json);
+    }
+    json_array_end(json);
+}
+
+void report_balance(const struct topology *topology, const struct balance_input *input,
+                    const struct balance *balance, struct buffer *to)
+{
+    struct json_writer json;
+    json_init(&json, to);
+    json_object_begin(&json);
+    field_u64(&json, "epoch", topology->stamp.epoch);
+    json_key(&json, "weights");
+    json_object_begin(&json);
+    field_u64(&json, "bytes", input->bytes_weight);
+    field_u64(&json, "reads", input->reads_weight);
+    field_u64(&json, "writes", input->writes_weight);
+    json_object_end(&json);
+    field_percent(&json, "gain_pct_min", input->gain_ppm);
+    field_ratio(&json, "imbalance", balance->imbalance_ppm);
+    field_ratio(&json, "imbalance_after", balance->imbalance_ppm_after);
+    field_u64(&json, "bytes", balance->bytes);
+    if (balance->reason != NULL) {
+        json_key(&json, "reason");
+        json_text(&json, balance->reason);
+    }
+    balance_members_write(&json, balance);
+    balance_moves_write(&json, balance);
+    json_object_end(&json);
+}

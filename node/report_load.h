@@ -1,6 +1,6 @@
 /*
  * node/report_load.h -- what a gathering brought together, as JSON: the load of nodes and ranges,
- * and the keys asked for most.
+ * the keys asked for most, moves that would make load more even.
  *
  * The shapes are docs/reports.md. Bytes of keys that are not printable ASCII are escaped as \xNN.
  */
@@ -11,6 +11,7 @@
 
 #include "base/buffer.h"
 #include "node/load_gather.h"
+#include "ring/balance.h"
 
 #define REPORT_HOT_KEYS_MAX 100u /* Of the whole cluster. */
 
@@ -20,5 +21,8 @@ struct node;
 void report_load(const struct node *node, const struct gathering *gathering, bool ranges,
                  struct buffer *to);
 void report_hot_keys(const struct node *node, const struct gathering *gathering, struct buffer *to);
+/* What was proposed for a topology, and what for. */
+void report_balance(const struct topology *topology, const struct balance_input *input,
+                    const struct balance *balance, struct buffer *to);
 
 #endif

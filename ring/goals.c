@@ -8,14 +8,6 @@
 #include "base/contract.h"
 #include "base/memory.h"
 
-/* Members that may be given ranges, and how many of them stand in each zone. */
-struct zones {
-    const struct topology *topology;
-    uint32_t zone_of[RING_MEMBER_COUNT_MAX];       /* By index of the member. */
-    uint32_t member_counts[RING_MEMBER_COUNT_MAX]; /* By zone. */
-    uint32_t zone_count;
-};
-
 const struct ring_replicas *goals_home(const struct topology_range *range)
 {
     bool stays = range->stage == TOPOLOGY_STABLE || topology_range_goes_back(range);
@@ -34,7 +26,7 @@ static bool member_is_eligible(const struct topology_member *member)
 
 /* ------------------------------------------------------------------ zones */
 
-static uint32_t zone_find(const struct zones *zones, uint32_t member)
+static uint32_t zone_find(const struct goals_zones *zones, uint32_t member)
 {
     const struct topology_member *members = zones->topology->members;
     for (uint32_t i = 0; i < member; i++) {
@@ -45,7 +37,7 @@ static uint32_t zone_find(const struct zones *zones, uint32_t member)
     return zones->zone_count;
 }
 
-static void zones_init(struct zones *zones, const struct topology *topology)
+void goals_zones_init(struct goals_zones *zones, const struct topology *topology)
 {
     memset(zones, 0, sizeof(*zones));
     zones->topology = topology;
@@ -58,7 +50,7 @@ static void zones_init(struct zones *zones, const struct topology *topology)
 }
 
 /* Whether the replicas lie so even over the zones that none could go to a zone with two fewer. */
-static bool zones_are_even(const struct zones *zones, const struct ring_replicas *replicas)
+static bool zones_are_even(const struct goals_zones *zones, const struct ring_replicas *replicas)
 {
     const struct topology *topology = zones->topology;
     uint32_t counts[RING_MEMBER_COUNT_MAX] = {0};
@@ -124,7 +116,7 @@ static bool replicas_are_active(const struct topology *topology,
 
 /* False if some range must be placed: a newcomer may not stand where the lost one did, or a leaver
  * of another plan is still there. */
-static bool places_substitute(const struct zones *zones, const struct topology_plan *plan,
+static bool places_substitute(const struct goals_zones *zones, const struct topology_plan *plan,
                               struct ring_replicas *places)
 {
     const struct topology *topology = zones->topology;
@@ -184,8 +176,8 @@ enum status goals_place(const struct topology *topology, struct ring_replicas *p
 
 /* ------------------------------------------------------------------ moves */
 
-static const char *move_make(const struct zones *zones, const struct topology_change *change,
-                             struct ring_replicas *place)
+const char *goals_move_make(const struct goals_zones *zones, const struct topology_change *change,
+                            struct ring_replicas *place)
 {
     const struct topology_member *to = topology_member_find(zones->topology, change->to_id);
     ASSERT(to != NULL);
@@ -207,7 +199,7 @@ static const char *move_make(const struct zones *zones, const struct topology_ch
     return NULL;
 }
 
-static const char *moves_make(const struct zones *zones, const struct topology_plan *plan,
+static const char *moves_make(const struct goals_zones *zones, const struct topology_plan *plan,
                               struct ring_replicas *places)
 {
     const char *fault = NULL;
@@ -215,7 +207,7 @@ static const char *moves_make(const struct zones *zones, const struct topology_p
         const struct topology_change *change = &plan->changes[i];
         if (change->type == TOPOLOGY_MOVE) {
             ASSERT(change->range < zones->topology->range_count);
-            fault = move_make(zones, change, &places[change->range]);
+            fault = goals_move_make(zones, change, &places[change->range]);
         }
     }
     return fault;
@@ -241,11 +233,11 @@ enum status goals_lay(struct topology *topology, const struct topology_plan *pla
 {
     ASSERT(topology != NULL);
     ASSERT(plan != NULL);
-    struct zones *zones = memory_allocate_zeroed(1, sizeof(*zones));
+    struct goals_zones *zones = memory_allocate_zeroed(1, sizeof(*zones));
     struct ring_replicas *places = memory_allocate_zeroed(topology->range_count, sizeof(*places));
     enum status status = STATUS_NO_MEMORY;
     if (zones != NULL && places != NULL) {
-        zones_init(zones, topology);
+        goals_zones_init(zones, topology);
         bool in_place = plan_is_in_place(topology, plan) && places_substitute(zones, plan, places);
         status = in_place ? STATUS_OK : goals_place(topology, places);
     }

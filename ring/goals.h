@@ -24,6 +24,18 @@ void goals_nodes(const struct topology *topology, struct ring_node *nodes);
  * entries; STATUS_NO_MEMORY. */
 MUST_USE enum status goals_place(const struct topology *topology, struct ring_replicas *places);
 
+/* Members that may be given ranges, and how many of them stand in each zone. */
+struct goals_zones {
+    const struct topology *topology;
+    uint32_t zone_of[RING_MEMBER_COUNT_MAX];       /* By index of the member. */
+    uint32_t member_counts[RING_MEMBER_COUNT_MAX]; /* By zone. */
+    uint32_t zone_count;
+};
+void goals_zones_init(struct goals_zones *zones, const struct topology *topology);
+/* Makes a MOVE from what is in `place`. NULL, or why it cannot be; then `place` is as it was. */
+const char *goals_move_make(const struct goals_zones *zones, const struct topology_change *change,
+                            struct ring_replicas *place);
+
 /*
  * Lays down the goals of all ranges after the changes were made to the members. STATUS_REFUSED: a
  * MOVE cannot be, *reason says why; goals are then as they were. STATUS_NO_MEMORY.
