@@ -191,6 +191,7 @@ enum kvctl_exit command_cluster_show(struct kvctl *kvctl);
 enum kvctl_exit command_cluster_clear(struct kvctl *kvctl);
 enum kvctl_exit command_cluster_commit(struct kvctl *kvctl);
 enum kvctl_exit command_cluster_abort(struct kvctl *kvctl);
+enum kvctl_exit command_cluster_autoscale(struct kvctl *kvctl);
 enum kvctl_exit command_cluster_history(struct kvctl *kvctl);
 enum kvctl_exit command_cluster_accept_data_loss(struct kvctl *kvctl);
 enum kvctl_exit command_topo_explain(struct kvctl *kvctl);

@@ -141,6 +141,10 @@ const struct kvctl_command kvctl_commands[] = {
      "Ranges that have moved stay where they are now; nodes that were leaving stay members."},
     {"cluster history", "", 0, 0, OPTIONS_COMMON, command_cluster_history,
      "List the plans that ended.", "The last 32, oldest first."},
+    {"cluster autoscale", "", 0, 0, OPTIONS_COMMON, command_cluster_autoscale,
+     "Show how many nodes there should be.",
+     "By disk space and requests against the limits of [autoscale], as the node that answers hears "
+     "of the others. Starts and stops nothing."},
     {"cluster accept-data-loss", "[RANGE]", 0, 1, OPTIONS_COMMON, command_cluster_accept_data_loss,
      "Let ranges that lost their majority for good go on with what is left.",
      "Of the plan that runs, which replaces the dead nodes. What only the dead ones held is lost; "

@@ -166,7 +166,8 @@ static int request_answer(struct admin *admin, struct lws *wsi, struct connectio
                           const char *path)
 {
     static const char pages[] =
-        "no such page; there are /livez /readyz /metrics /ring.json /status.json\n";
+        "no such page; there are /livez /readyz /metrics /ring.json /status.json "
+        "/autoscale\n";
     if (strcmp(path, "/livez") == 0) {
         return livez(admin, wsi);
     }
@@ -181,6 +182,9 @@ static int request_answer(struct admin *admin, struct lws *wsi, struct connectio
     }
     if (strcmp(path, "/status.json") == 0) {
         return page_begin(admin, wsi, connection, json_type, report_status);
+    }
+    if (strcmp(path, "/autoscale") == 0) {
+        return page_begin(admin, wsi, connection, json_type, report_autoscale);
     }
     return answer_send(wsi, HTTP_STATUS_NOT_FOUND, text_type, slice_text(pages));
 }

@@ -30,6 +30,8 @@ static const struct command commands[] = {
     {"get", command_get, 2, R | D | F, 1, 1, 1, "string", "Returns the value of a key."},
     {"hello", command_hello, -1, F, 0, 0, 0, "connection", "Chooses the protocol version."},
     {"info", command_info, -1, A, 0, 0, 0, "server", "Tells about the node and the cluster."},
+    {"kv.autoscale", command_kv_autoscale, 1, A, 0, 0, 0, "ringkv",
+     "How many nodes there should be, and why, as JSON."},
     {"kv.balance", command_kv_balance, -1, A, 0, 0, 0, "ringkv",
      "Moves of ranges that would make load more even, as JSON: [BYTES w] [READS w] [WRITES w] "
      "[GAIN percent] [MOVES n]."},

@@ -92,6 +92,7 @@ void command_info(struct request *request);
 void command_config(struct request *request);
 void command_kv_ring(struct request *request);
 void command_kv_status(struct request *request);
+void command_kv_autoscale(struct request *request);
 void command_kv_resume(struct request *request);
 void command_kv_locate(struct request *request);
 

@@ -218,6 +218,13 @@ void command_kv_status(struct request *request)
     text_answer(request, &text);
 }
 
+void command_kv_autoscale(struct request *request)
+{
+    struct buffer text = {0};
+    report_autoscale(request->server->node, &text);
+    text_answer(request, &text);
+}
+
 void command_kv_resume(struct request *request)
 {
     resp_simple(&request->writer, node_resume(request->server->node) ? "RESUMING" : "OK");

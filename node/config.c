@@ -279,6 +279,52 @@ static const struct setting settings[] = {
      AT(hot_key_bytes),
      0,
      HOT_KEYS_BYTES_MAX},
+    {{"autoscale", "disk_high_pct", "autoscale-disk-high-pct", "PERCENT",
+      "More nodes above this part of the disks, or of one of them."},
+     TYPE_U32,
+     AT(disk_high_pct),
+     1,
+     100},
+    {{"autoscale", "request_high_pct", "autoscale-request-high-pct", "PERCENT",
+      "More nodes above this part of node_requests."},
+     TYPE_U32,
+     AT(request_high_pct),
+     1,
+     1000},
+    {{"autoscale", "target_pct", "autoscale-target-pct", "PERCENT",
+      "What a wanted number of nodes is to come to."},
+     TYPE_U32,
+     AT(target_pct),
+     1,
+     99},
+    {{"autoscale", "node_requests", "autoscale-node-requests", "N",
+      "Requests a second that a node is good for; 0 is not judged."},
+     TYPE_U32,
+     AT(node_requests),
+     0,
+     UINT32_MAX},
+    {{"autoscale", "nodes_min", "autoscale-nodes-min", "N", "Never fewer nodes than this."},
+     TYPE_U32,
+     AT(nodes_min),
+     0,
+     RING_MEMBER_COUNT_MAX},
+    {{"autoscale", "nodes_max", "autoscale-nodes-max", "N", "Never more; 0 is no bound."},
+     TYPE_U32,
+     AT(nodes_max),
+     0,
+     RING_MEMBER_COUNT_MAX},
+    {{"autoscale", "grow_s", "autoscale-grow-s", "S",
+      "How long a limit is passed before more are wanted."},
+     TYPE_U32,
+     AT(grow_s),
+     1,
+     86400},
+    {{"autoscale", "shrink_s", "autoscale-shrink-s", "S",
+      "How long fewer would do before fewer are wanted."},
+     TYPE_U32,
+     AT(shrink_s),
+     1,
+     604800},
     {{"storage", "memory", "storage-memory", "SIZE", "What the engine may keep in memory."},
      TYPE_SIZE,
      AT(memory_size),
@@ -354,6 +400,11 @@ void config_defaults(struct config *config)
         .survey_s = 10,
         .hot_key_stride = 16,
         .hot_key_bytes = HOT_KEYS_BYTES_MAX,
+        .disk_high_pct = 80,
+        .request_high_pct = 75,
+        .target_pct = 60,
+        .grow_s = 60,
+        .shrink_s = 900,
         .memory_size = 512u << 20,
         .wal_segment_size = 16u << 20,
         .open_files_max = 512,
@@ -807,6 +858,13 @@ static const char *contradiction(const struct config *config)
     }
     if (config->down_phi < config->suspect_phi) {
         return "[cluster] must have suspect_phi <= down_phi";
+    }
+    if (config->target_pct >= config->disk_high_pct ||
+        config->target_pct >= config->request_high_pct) {
+        return "[autoscale] must have target_pct < disk_high_pct and request_high_pct";
+    }
+    if (config->nodes_max > 0 && config->nodes_max < config->nodes_min) {
+        return "[autoscale] must have nodes_min <= nodes_max";
     }
     if (config->suspect_ms <= config->heartbeat_ms || config->down_ms < config->suspect_ms) {
         return "[timeouts] must have heartbeat_ms < suspect_ms <= down_ms";

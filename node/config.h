@@ -87,6 +87,15 @@ struct config {
     uint32_t survey_s;       /* 10: between looks at what ranges hold; 0: when asked. */
     uint32_t hot_key_stride; /* 16: one of so many operations is sampled; 0: none. */
     uint32_t hot_key_bytes;  /* 64: so much of a hot key is kept and shown; 0: its hash alone. */
+    /* [autoscale]: see autoscale.h. */
+    uint32_t disk_high_pct;    /* 80 */
+    uint32_t request_high_pct; /* 75 */
+    uint32_t target_pct;       /* 60 */
+    uint32_t node_requests;    /* 0 */
+    uint32_t nodes_min;        /* 0 */
+    uint32_t nodes_max;        /* 0 */
+    uint32_t grow_s;           /* 60 */
+    uint32_t shrink_s;         /* 900 */
     /* [storage] */
     uint64_t memory_size;      /* 512 MiB */
     uint64_t memtable_size;    /* 0: an eighth of it */

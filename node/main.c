@@ -15,7 +15,7 @@
 #include "node/report.h"
 #include "node/revival.h"
 
-#define FLAG_COUNT_MAX 64
+#define FLAG_COUNT_MAX 128
 #define CONFIG_FILE_SIZE_MAX (1u << 20)
 #define HELP_WIDTH 38
 

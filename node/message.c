@@ -75,6 +75,8 @@ void message_ping_encode(struct buffer *to, const struct message_ping *ping)
 {
     codec_put_u64(to, ping->key_estimate);
     codec_put_u64(to, ping->stored_size);
+    codec_put_u64(to, ping->space_free);
+    codec_put_u64(to, ping->request_rate);
 }
 
 enum status message_ping_decode(struct slice payload, struct message_ping *ping)
@@ -82,6 +84,8 @@ enum status message_ping_decode(struct slice payload, struct message_ping *ping)
     struct codec_reader reader = codec_reader_make(payload);
     ping->key_estimate = codec_get_u64(&reader);
     ping->stored_size = codec_get_u64(&reader);
+    ping->space_free = codec_get_u64(&reader);
+    ping->request_rate = codec_get_u64(&reader);
     return decoded(&reader, true);
 }
 

@@ -40,6 +40,8 @@ MUST_USE enum status message_hello_decode(struct slice payload, struct message_h
 struct message_ping {
     uint64_t key_estimate;
     uint64_t stored_size;
+    uint64_t space_free;   /* 0: not known yet. */
+    uint64_t request_rate; /* Reads and writes a second that its replica serves. */
 };
 void message_ping_encode(struct buffer *to, const struct message_ping *ping);
 MUST_USE enum status message_ping_decode(struct slice payload, struct message_ping *ping);

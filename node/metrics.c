@@ -8,6 +8,7 @@
 
 #include "base/histogram.h"
 #include "lsm/lsm.h"
+#include "node/autoscaler.h"
 #include "node/load.h"
 #include "node/node.h"
 #include "node/report.h"
@@ -119,6 +120,12 @@ static void load_metrics(const struct node *node, struct buffer *to)
           (uint64_t)hottest.reads);
     gauge(to, "load_range_write_rate_max", "Likewise.", (uint64_t)hottest.writes);
     gauge(to, "load_range_bytes_max", "Of its largest range, roughly.", hottest.bytes);
+    const struct autoscaler *autoscaler = node_autoscaler(node);
+    if (autoscaler->judgement.begun) {
+        gauge(to, "autoscale_nodes", "Members that hold ranges.", autoscaler->judgement.node_count);
+        gauge(to, "autoscale_nodes_wanted", "So many there should be.",
+              autoscaler->judgement.wanted);
+    }
     gauge(to, "load_space_free_bytes", "Free on the disk of the data folder.", load->space_free);
 }
 

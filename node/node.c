@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/lsm.h"
+#include "node/autoscaler.h"
 #include "node/coordinator.h"
 #include "node/driver_link.h"
 #include "node/healer.h"
@@ -69,6 +70,7 @@ struct node {
     struct replica replica;
     struct load load;
     struct load_gather load_gather;
+    struct autoscaler autoscaler;
     struct stream_pace stream_pace;
     struct stream_source stream_source;
     struct stream_target stream_target;
@@ -109,6 +111,7 @@ static void moves_stop(struct node *node)
     holding_stop(&node->holding);
     stream_target_stop(&node->stream_target);
     stream_source_stop(&node->stream_source);
+    autoscaler_stop(&node->autoscaler);
     load_gather_stop(&node->load_gather);
     load_stop(&node->load);
 }
@@ -220,6 +223,11 @@ static void hello_refused(void *context, enum status status)
     joiner_refused(&node->joiner, status);
 }
 
+static uint64_t request_rate(const struct node *node)
+{
+    return (uint64_t)(node->load.sum.reads + node->load.sum.writes);
+}
+
 static void ping_fill(void *context, struct message_ping *ping)
 {
     const struct node *node = context;
@@ -227,6 +235,8 @@ static void ping_fill(void *context, struct message_ping *ping)
     lsm_stats(node->lsm, &stats);
     ping->key_estimate = stats.key_estimate;
     ping->stored_size = stats.table_size;
+    ping->space_free = node->load.space_free;
+    ping->request_rate = request_rate(node);
 }
 
 static void request_serve(void *context, struct peer_link *link, const struct frame *request)
@@ -367,6 +377,7 @@ static void loads_open(struct node *node)
                                                 .topology = membership_topology(node->membership)};
     load_gather_init(&node->load_gather, node->env, &options);
     node->service.gather = &node->load_gather;
+    autoscaler_start(&node->autoscaler, node->env, node);
 }
 
 /* What changes the topology, on this node's part. */
@@ -710,6 +721,11 @@ const struct load *node_load(const struct node *node)
     return node->coordinator == NULL ? NULL : &node->load;
 }
 
+const struct autoscaler *node_autoscaler(const struct node *node)
+{
+    return node->coordinator == NULL ? NULL : &node->autoscaler;
+}
+
 struct load_gather *node_load_gather(struct node *node)
 {
     return node->coordinator == NULL ? NULL : &node->load_gather;
@@ -792,6 +808,8 @@ static void self_info(const struct node *node, struct node_peer_info *info)
                                     .state = NODE_PEER_UP,
                                     .key_estimate = stats.key_estimate,
                                     .stored_size = stats.table_size,
+                                    .space_free = node->load.space_free,
+                                    .request_rate = request_rate(node),
                                     .epoch = node_topology(node)->stamp.epoch};
 }
 

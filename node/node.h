@@ -64,7 +64,9 @@ struct node_peer_info {
     uint64_t heard_ms_ago; /* UINT64_MAX: never. */
     uint32_t phi_milli;    /* Of that silence (detector.h), in thousandths. */
     uint64_t key_estimate;
-    uint64_t stored_size; /* Bytes in its tables. */
+    uint64_t stored_size;  /* Bytes in its tables. */
+    uint64_t space_free;   /* On its disk; 0: not known. */
+    uint64_t request_rate; /* Reads and writes a second that its replica serves. */
     uint64_t epoch;
 };
 
@@ -124,6 +126,8 @@ struct load;
 const struct load *node_load(const struct node *node);
 struct load_gather;
 struct load_gather *node_load_gather(struct node *node);
+struct autoscaler;
+const struct autoscaler *node_autoscaler(const struct node *node);
 
 struct server;
 struct server *node_server(const struct node *node);

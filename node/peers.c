@@ -249,6 +249,8 @@ uint32_t peers_list(const struct peers *peers, struct node_peer_info *infos, uin
             .phi_milli = detector_phi_milli(&peer->detector, env_monotonic_ns(peers->env)),
             .key_estimate = peer->ping.key_estimate,
             .stored_size = peer->ping.stored_size,
+            .space_free = peer->ping.space_free,
+            .request_rate = peer->ping.request_rate,
             .epoch = peer->epoch,
         };
     }

@@ -19,6 +19,8 @@ struct node;
 void report_ring(const struct node *node, struct buffer *to);
 void report_status(const struct node *node, struct buffer *to);
 void report_locate(const struct node *node, uint16_t keyspace, struct slice key, struct buffer *to);
+/* How many nodes there should be, and why; docs/autoscale.md. */
+void report_autoscale(const struct node *node, struct buffer *to);
 /* Prometheus text exposition, version 0.0.4. */
 void report_metrics(const struct node *node, struct buffer *to);
 

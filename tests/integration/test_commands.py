@@ -258,6 +258,8 @@ CASES = [
     (("KV.LOAD", "RANGES", "x"), ERR),
     (("KV.HOTKEYS",), ANY_BULK),
     (("KV.HOTKEYS", "x"), ARITY),
+    (("KV.AUTOSCALE",), ANY_BULK),
+    (("KV.AUTOSCALE", "x"), ARITY),
     (("KV.BALANCE",), ANY_BULK),
     (("KV.BALANCE", "BYTES", "2", "READS", "0", "WRITES", "1", "GAIN", "0", "MOVES", "64"), ANY_BULK),
     (("KV.BALANCE", "BYTES"), ERR),

@@ -154,3 +154,37 @@ def test_balance_is_proposed_staged_and_comes_about(stage):
     wait_until(even, 30, "bytes lie where they were to go")
     held = {node["id"]: node["bytes"] for node in asked(kvctl, "ring", "load")["nodes"]}
     assert max(held.values()) < 1.6 * sum(held.values()) / len(held), held
+
+
+def autoscale(node):
+    status, kind, body = node.http("/autoscale")
+    assert status == 200 and kind.startswith("application/json"), (status, kind)
+    return json.loads(body)
+
+
+def test_more_nodes_are_wanted_while_there_are_more_requests_than_they_are_good_for(stage):
+    limits = ("--autoscale-node-requests", "100", "--autoscale-grow-s", "3")
+    cluster = stage.cluster(flags=("--load-half-life-s", "1", "--load-survey-s", "1", *limits)).start()
+    kvctl = kvctl_of(stage, *cluster.nodes)
+    wait_until(lambda: all(autoscale(node)["steady"] for node in cluster.nodes), 20, "figures")
+    idle = autoscale(cluster[1])
+    assert (idle["nodes"], idle["wanted"], idle["direction"]) == (3, 3, "hold"), idle
+    assert idle["disk"]["size"] > 0 and idle["requests"]["node_requests"] == 100, idle
+    askers = [Asker(cluster.nodes, f"scale:{number}") for number in range(2)]
+    for asker in askers:
+        asker.start()
+    wait_until(lambda: all(autoscale(node)["wanted"] > 3 for node in cluster.nodes), 30, "growth")
+    busy = autoscale(cluster[2])
+    assert busy["direction"] == "grow" and busy["requests"]["used_pct"] > 75, busy
+    said = kvctl("cluster", "autoscale")
+    assert "3 nodes, " in said and "grow for" in said and "requests" in said, said
+    assert json.loads(cluster[3].call("KV.AUTOSCALE"))["wanted"] > 3
+    metrics = cluster[1].http("/metrics")[2].decode()
+    assert "\nringkv_autoscale_nodes_wanted " in metrics
+    for asker in askers:
+        asker.finish()
+    wait_until(lambda: autoscale(cluster[1])["direction"] == "hold", 30, "the load has gone")
+    assert autoscale(cluster[1])["wanted"] == 3
+    cluster[3].kill()
+    wait_until(lambda: not autoscale(cluster[1])["steady"], 30, "a silent node is noticed")
+    assert autoscale(cluster[1])["reason"] == "a node is silent"
