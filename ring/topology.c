@@ -111,6 +111,17 @@ const struct topology_keyspace *topology_keyspace_find(const struct topology *to
     return NULL;
 }
 
+const struct topology_keyspace *topology_keyspace_named(const struct topology *topology,
+                                                        struct slice name)
+{
+    for (uint32_t i = 0; i < topology->keyspace_count; i++) {
+        if (slice_equal(slice_text(topology->keyspaces[i].name), name)) {
+            return &topology->keyspaces[i];
+        }
+    }
+    return NULL;
+}
+
 int topology_stamp_compare(const struct topology_stamp *a, const struct topology_stamp *b)
 {
     if (a->generation.number != b->generation.number) {
@@ -181,6 +192,8 @@ static enum status command_apply(struct topology *topology, struct topology_comm
         return topology_voters_apply(topology, command, reason);
     case TOPOLOGY_ACCEPT_LOSS:
         return topology_loss_apply(topology, command, reason);
+    case TOPOLOGY_KEYSPACE_CREATE:
+        return topology_keyspace_apply(topology, command, reason);
     default:
         UNREACHABLE("a type of command");
     }

@@ -16,7 +16,8 @@
  *      and hash are equal.
  *  (3) Every range has at least one replica, all of them members, distinct; so have `next` and
  *      `goal` where they are given.
- *  (4) The cluster id, range count and the classes of keyspaces never change after bootstrap.
+ *  (4) The cluster id and range count never change after bootstrap; a keyspace never changes once
+ *      it is created, and its number is never given again.
  *  (5) A STABLE range has no `next` and no session, and a goal only if that is another set than its
  *      replicas. A range in an operation has `next`, a session and a goal.
  *  (6) A range in an operation took as many epochs as steps: session <= epoch, and epoch only
@@ -38,6 +39,8 @@
 
 #define TOPOLOGY_KEYSPACE_COUNT_MAX 64
 #define TOPOLOGY_KEYSPACE_NAME_SIZE_MAX 32
+#define TOPOLOGY_KEYSPACE_FIRST 2               /* Least number that KEYSPACE_CREATE gives. */
+#define TOPOLOGY_TTL_MS_MAX (UINT64_C(1) << 42) /* Of values, unless they say it: 139 years. */
 #define TOPOLOGY_COMMAND_SIZE_MAX (1u << 20)
 #define TOPOLOGY_VOTER_COUNT_MAX 5
 #define TOPOLOGY_CHANGE_COUNT_MAX 64 /* Of one plan. */
@@ -116,10 +119,21 @@ struct topology_range {
 
 enum topology_class { TOPOLOGY_EVENTUAL = 1, TOPOLOGY_STRONG = 2 };
 
+/* How many replicas must answer for a client that does not say so itself. */
+enum topology_level {
+    TOPOLOGY_LEVEL_NODE = 0, /* As the node it asks is configured. */
+    TOPOLOGY_LEVEL_ONE = 1,
+    TOPOLOGY_LEVEL_QUORUM = 2,
+    TOPOLOGY_LEVEL_ALL = 3,
+};
+
 struct topology_keyspace {
-    uint16_t number;
+    uint16_t number; /* Below KEYSPACE_COUNT_MAX. */
     enum topology_class class;
     char name[TOPOLOGY_KEYSPACE_NAME_SIZE_MAX];
+    enum topology_level read_level; /* Of a strong one LEVEL_NODE: it knows no levels. */
+    enum topology_level write_level;
+    uint64_t ttl_ms; /* Of values set without an expiry; 0: for ever. Up to TTL_MS_MAX. */
 };
 
 enum topology_change_type {
@@ -193,6 +207,7 @@ enum topology_command_type {
     TOPOLOGY_STEPS = 10, /* All of them, or none. */
     TOPOLOGY_VOTERS = 11,
     TOPOLOGY_ACCEPT_LOSS = 12,
+    TOPOLOGY_KEYSPACE_CREATE = 13, /* Its number is the least that is free from FIRST on. */
 };
 
 enum topology_step_type {
@@ -237,6 +252,8 @@ struct topology_command {
     uint32_t voter_count;
     /* ACCEPT_LOSS */
     uint32_t range; /* Or TOPOLOGY_RANGE_ALL. */
+    /* KEYSPACE_CREATE (all but its number) */
+    struct topology_keyspace keyspace;
 };
 
 void topology_init(struct topology *topology);
@@ -288,6 +305,8 @@ const struct topology_member *topology_member_find(const struct topology *topolo
 const struct topology_range *topology_range_of(const struct topology *topology, uint64_t token);
 const struct topology_keyspace *topology_keyspace_find(const struct topology *topology,
                                                        uint16_t number);
+const struct topology_keyspace *topology_keyspace_named(const struct topology *topology,
+                                                        struct slice name);
 /* By generation number, then epoch. Negative, 0 or positive; hashes are not looked at. */
 int topology_stamp_compare(const struct topology_stamp *a, const struct topology_stamp *b);
 void topology_stamp_put(struct buffer *to, const struct topology_stamp *stamp);

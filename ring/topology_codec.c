@@ -109,6 +109,24 @@ static enum status voters_get(struct codec_reader *reader, struct topology_comma
     return STATUS_OK;
 }
 
+/* ------------------------------------------------------------------ keyspaces */
+
+/* The machine gives the number. */
+static void keyspace_command_put(struct buffer *to, const struct topology_command *command)
+{
+    struct topology_keyspace keyspace = command->keyspace;
+    keyspace.number = 0;
+    topology_keyspace_put(to, &keyspace);
+}
+
+static enum status keyspace_command_get(struct topology_frame *frame,
+                                        struct topology_command *command)
+{
+    return topology_keyspace_get(frame, &command->keyspace) && command->keyspace.number == 0
+               ? STATUS_OK
+               : STATUS_CORRUPT;
+}
+
 /* ------------------------------------------------------------------ steps */
 
 static void steps_put(struct buffer *to, const struct topology_command *command)
@@ -196,6 +214,9 @@ static void fields_put(struct buffer *to, const struct topology_command *command
         codec_put_u64(to, command->plan_id);
         codec_put_u32(to, command->range);
         break;
+    case TOPOLOGY_KEYSPACE_CREATE:
+        keyspace_command_put(to, command);
+        break;
     default:
         UNREACHABLE("a type of command");
     }
@@ -213,11 +234,20 @@ void topology_command_encode(struct buffer *to, const struct topology_command *c
     ASSERT(to->failed || to->size - start <= TOPOLOGY_COMMAND_SIZE_MAX);
 }
 
+/* Whether frames of the version had the type. */
+static bool version_knows(uint8_t version, uint8_t type)
+{
+    if (version == TOPOLOGY_VERSION_PLAIN) {
+        return type <= TOPOLOGY_MEMBER_REMOVE;
+    }
+    return version > TOPOLOGY_VERSION_PLANS || type <= TOPOLOGY_ACCEPT_LOSS;
+}
+
 static enum status fields_get(struct topology_frame *frame, struct topology_command_owned *owned)
 {
     struct topology_command *command = &owned->command;
     struct codec_reader *reader = &frame->fields;
-    if (frame->version == TOPOLOGY_VERSION_PLAIN && frame->type > TOPOLOGY_MEMBER_REMOVE) {
+    if (!version_knows(frame->version, frame->type)) {
         return STATUS_CORRUPT;
     }
     switch (frame->type) {
@@ -245,6 +275,8 @@ static enum status fields_get(struct topology_frame *frame, struct topology_comm
         command->plan_id = codec_get_u64(reader);
         command->range = codec_get_u32(reader);
         return STATUS_OK;
+    case TOPOLOGY_KEYSPACE_CREATE:
+        return keyspace_command_get(frame, command);
     default:
         return STATUS_CORRUPT;
     }

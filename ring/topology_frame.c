@@ -161,10 +161,24 @@ void topology_keyspace_put(struct buffer *to, const struct topology_keyspace *ke
     codec_put_u8(to, (uint8_t)keyspace->class);
     codec_put_u8(to, 0);
     text_put(to, keyspace->name, sizeof(keyspace->name));
+    codec_put_u8(to, (uint8_t)keyspace->read_level);
+    codec_put_u8(to, (uint8_t)keyspace->write_level);
+    codec_put_u64(to, keyspace->ttl_ms);
 }
 
-static bool keyspace_get(struct codec_reader *reader, struct topology_keyspace *keyspace)
+static bool level_get(struct codec_reader *reader, enum topology_level *level)
 {
+    uint8_t value = codec_get_u8(reader);
+    if (value > TOPOLOGY_LEVEL_ALL) {
+        return false;
+    }
+    *level = (enum topology_level)value;
+    return true;
+}
+
+bool topology_keyspace_get(struct topology_frame *frame, struct topology_keyspace *keyspace)
+{
+    struct codec_reader *reader = &frame->fields;
     memset(keyspace, 0, sizeof(*keyspace));
     keyspace->number = codec_get_u16(reader);
     uint8_t class = codec_get_u8(reader);
@@ -173,7 +187,17 @@ static bool keyspace_get(struct codec_reader *reader, struct topology_keyspace *
         return false;
     }
     keyspace->class = (enum topology_class) class;
-    return text_get(reader, keyspace->name, sizeof(keyspace->name));
+    if (!text_get(reader, keyspace->name, sizeof(keyspace->name))) {
+        return false;
+    }
+    if (frame->version <= TOPOLOGY_VERSION_PLANS) {
+        return true;
+    }
+    if (!level_get(reader, &keyspace->read_level) || !level_get(reader, &keyspace->write_level)) {
+        return false;
+    }
+    keyspace->ttl_ms = codec_get_u64(reader);
+    return true;
 }
 
 /* Which of a change's fields count, by its type. */
@@ -264,7 +288,7 @@ enum status topology_arrays_get(struct topology_frame *frame, uint32_t member_co
         }
     }
     for (uint32_t i = 0; i < keyspace_count; i++) {
-        if (!keyspace_get(&frame->fields, &keyspaces_read[i])) {
+        if (!topology_keyspace_get(frame, &keyspaces_read[i])) {
             goto fail;
         }
     }

@@ -11,8 +11,10 @@
 #include "base/codec.h"
 #include "ring/topology.h"
 
-/* Written; 1 is still read. It had no plans and no operations, and of members less. */
-#define TOPOLOGY_VERSION 2
+/* Written; older ones are still read. PLAIN had no plans and no operations, and of members less;
+ * up to PLANS a keyspace had neither levels nor a time to live, and none was created. */
+#define TOPOLOGY_VERSION 3
+#define TOPOLOGY_VERSION_PLANS 2
 #define TOPOLOGY_VERSION_PLAIN 1
 
 /* Returns where the frame starts in the buffer. */
@@ -20,7 +22,7 @@ size_t topology_frame_begin(struct buffer *to, uint8_t type);
 void topology_frame_end(struct buffer *to, size_t start);
 
 struct topology_frame {
-    uint8_t version; /* TOPOLOGY_VERSION_PLAIN or TOPOLOGY_VERSION. */
+    uint8_t version; /* TOPOLOGY_VERSION_PLAIN to TOPOLOGY_VERSION. */
     uint8_t type;
     struct codec_reader fields; /* What lies between header and padding. */
 };
@@ -30,6 +32,8 @@ MUST_USE enum status topology_frame_open(struct slice bytes, struct topology_fra
 void topology_member_put(struct buffer *to, const struct topology_member *member);
 MUST_USE bool topology_member_get(struct topology_frame *frame, struct topology_member *member);
 void topology_keyspace_put(struct buffer *to, const struct topology_keyspace *keyspace);
+MUST_USE bool topology_keyspace_get(struct topology_frame *frame,
+                                    struct topology_keyspace *keyspace);
 /* Fields that do not count for its type are written as 0. */
 void topology_change_put(struct buffer *to, const struct topology_change *change);
 MUST_USE bool topology_change_get(struct codec_reader *reader, struct topology_change *change);

@@ -122,6 +122,21 @@ const char *topology_members_fault(const struct topology_member *members, uint32
     return voter_count >= 1 && voter_count <= TOPOLOGY_VOTER_COUNT_MAX ? NULL : "not 1 to 5 voters";
 }
 
+static const char *keyspace_fault(const struct topology_keyspace *keyspace)
+{
+    if (keyspace->number >= TOPOLOGY_KEYSPACE_COUNT_MAX) {
+        return "a keyspace's number is out of bounds";
+    }
+    if (keyspace->name[0] == '\0' || !text_is_printable(keyspace->name)) {
+        return "a keyspace's name is empty or not printable";
+    }
+    if (keyspace->class == TOPOLOGY_STRONG && (keyspace->read_level != TOPOLOGY_LEVEL_NODE ||
+                                               keyspace->write_level != TOPOLOGY_LEVEL_NODE)) {
+        return "a strong keyspace has no levels";
+    }
+    return keyspace->ttl_ms <= TOPOLOGY_TTL_MS_MAX ? NULL : "a keyspace's time to live is too long";
+}
+
 const char *topology_keyspaces_fault(const struct topology_keyspace *keyspaces,
                                      uint32_t keyspace_count)
 {
@@ -129,8 +144,9 @@ const char *topology_keyspaces_fault(const struct topology_keyspace *keyspaces,
         return "the number of keyspaces is out of bounds";
     }
     for (uint32_t i = 0; i < keyspace_count; i++) {
-        if (keyspaces[i].name[0] == '\0' || !text_is_printable(keyspaces[i].name)) {
-            return "a keyspace's name is empty or not printable";
+        const char *fault = keyspace_fault(&keyspaces[i]);
+        if (fault != NULL) {
+            return fault;
         }
         if (i > 0 && keyspaces[i].number <= keyspaces[i - 1].number) {
             return "two keyspaces have one number";

@@ -45,6 +45,9 @@ MUST_USE enum status topology_plan_apply(struct topology *topology,
 MUST_USE enum status topology_loss_apply(struct topology *topology,
                                          const struct topology_command *command,
                                          const char **reason);
+MUST_USE enum status topology_keyspace_apply(struct topology *topology,
+                                             const struct topology_command *command,
+                                             const char **reason);
 
 /*
  * The topology as committing the staged plan would leave it, but for the plans and the epoch: into

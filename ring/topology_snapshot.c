@@ -1,7 +1,8 @@
 /*
  * ring/topology_snapshot.c -- a whole topology as bytes, and back only if every invariant holds.
  *
- * Version 1 had neither plans nor operations: what it lacks is nothing.
+ * Version 1 had neither plans nor operations, version 2 less of keyspaces: what a version lacks is
+ * nothing.
  */
 #include <string.h>
 

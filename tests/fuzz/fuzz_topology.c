@@ -58,7 +58,8 @@ static void bootstrap(struct topology *topology)
         {.id = 1, .weight = 1, .voter = true, .zone = "a", .peer_address = "one:1"},
         {.id = 5, .weight = 2, .voter = false, .zone = "b", .peer_address = "five:1"},
     };
-    const struct topology_keyspace keyspace = {1, TOPOLOGY_EVENTUAL, "fast"};
+    const struct topology_keyspace keyspace = {
+        .number = 1, .class = TOPOLOGY_EVENTUAL, .name = "fast"};
     const struct topology_command command = {.type = TOPOLOGY_BOOTSTRAP,
                                              .cluster_id = 1,
                                              .replica_count = 1,

@@ -234,7 +234,8 @@ static inline void lab_topology(uint32_t member_count, uint32_t replica_count)
         members[index] = lab_member(index + 1);
         members[index].voter = index < 3;
     }
-    const struct topology_keyspace keyspace = {1, TOPOLOGY_EVENTUAL, "fast"};
+    const struct topology_keyspace keyspace = {
+        .number = 1, .class = TOPOLOGY_EVENTUAL, .name = "fast"};
     topology_init(&lab.topology);
     lab_apply((struct topology_command){.type = TOPOLOGY_BOOTSTRAP,
                                         .cluster_id = 1,

@@ -34,6 +34,12 @@ static uint32_t commands_make(const struct fixture *fixture, struct topology_com
         {.type = TOPOLOGY_STEPS, .steps = steps, .step_count = ARRAY_COUNT(steps)},
         {.type = TOPOLOGY_VOTERS, .voters = voters, .voter_count = ARRAY_COUNT(voters)},
         {.type = TOPOLOGY_ACCEPT_LOSS, .plan_id = 14, .range = TOPOLOGY_RANGE_ALL},
+        {.type = TOPOLOGY_KEYSPACE_CREATE,
+         .keyspace = {.class = TOPOLOGY_EVENTUAL,
+                      .name = "orders",
+                      .read_level = TOPOLOGY_LEVEL_ONE,
+                      .write_level = TOPOLOGY_LEVEL_QUORUM,
+                      .ttl_ms = 7}},
     };
     memcpy(commands, all, sizeof(all));
     return ARRAY_COUNT(all);
@@ -199,7 +205,29 @@ Test(topology_codec, an_old_version_does_not_speak_of_plans)
     bytes.data[0] = 1;
     reseal(bytes.data, bytes.size);
     cr_assert_eq(topology_command_decode(&owned, buffer_slice(&bytes)), STATUS_CORRUPT);
+    bytes.data[0] = 4;
+    reseal(bytes.data, bytes.size);
+    cr_assert_eq(topology_command_decode(&owned, buffer_slice(&bytes)), STATUS_CORRUPT);
+    buffer_deinit(&bytes);
+}
+
+/* No node that writes version 2 creates a keyspace, and no node chooses its number. */
+Test(topology_codec, a_keyspace_is_created_since_version_3_and_without_a_number)
+{
+    struct topology_command_owned owned;
+    struct buffer bytes = {0};
+    struct topology_command command = {
+        .type = TOPOLOGY_KEYSPACE_CREATE,
+        .keyspace = {.number = 9, .class = TOPOLOGY_EVENTUAL, .name = "orders"}};
+    topology_command_encode(&bytes, &command);
+    cr_assert_eq(topology_command_decode(&owned, buffer_slice(&bytes)), STATUS_OK);
+    cr_assert_eq(owned.command.keyspace.number, 0);
+    topology_command_owned_deinit(&owned);
+    bytes.data[0] = 2;
+    reseal(bytes.data, bytes.size);
+    cr_assert_eq(topology_command_decode(&owned, buffer_slice(&bytes)), STATUS_CORRUPT);
     bytes.data[0] = 3;
+    bytes.data[24] = 9; /* The number, behind header, request id and expected epoch. */
     reseal(bytes.data, bytes.size);
     cr_assert_eq(topology_command_decode(&owned, buffer_slice(&bytes)), STATUS_CORRUPT);
     buffer_deinit(&bytes);

@@ -1,6 +1,6 @@
 /*
  * tests/unit/test_topology_snapshot.c -- whole topologies as bytes: given back in full, never
- * trusted, and those of version 1 still read.
+ * trusted, and those of older versions still read.
  */
 #include "tests/unit/topology_fixture.h"
 
@@ -200,7 +200,49 @@ Test(topology_snapshot, golden_files_of_version_1_are_read)
     buffer_deinit(&other);
 }
 
-Test(topology_snapshot, golden_files_of_version_2_are_read_and_written)
+/* Every command of a log, one after the other. */
+static void log_apply(struct topology *topology, struct slice log)
+{
+    const char *reason;
+    while (log.size > 0) {
+        /* The size of a frame is that of header and fields; padding and a checksum follow. */
+        size_t size = (codec_load_u32(log.data + 4) + 7u) / 8u * 8u + 8u;
+        cr_assert_leq(size, log.size);
+        cr_assert_eq(topology_apply(topology, slice_make(log.data, size), &reason), STATUS_OK);
+        log = slice_make(log.data + size, log.size - size);
+    }
+}
+
+/* The commands of version 2 lead to its snapshot, both as they are written today. */
+Test(topology_snapshot, golden_files_of_version_2_are_read)
+{
+    struct topology applied;
+    struct topology read;
+    struct buffer log = {0};
+    struct buffer golden = {0};
+    struct buffer one = {0};
+    struct buffer other = {0};
+    topology_init(&applied);
+    topology_init(&read);
+    golden_read("topology_log_v2.bin", &log);
+    golden_read("topology_v2.bin", &golden);
+    log_apply(&applied, buffer_slice(&log));
+    cr_assert_eq(topology_decode(&read, buffer_slice(&golden)), STATUS_OK);
+    cr_assert_eq(read.history_count, 1);
+    cr_assert_eq(read.keyspaces[1].read_level, TOPOLOGY_LEVEL_NODE);
+    cr_assert_eq(read.keyspaces[1].ttl_ms, 0);
+    snapshot(&applied, &one);
+    snapshot(&read, &other);
+    cr_assert(slice_equal(buffer_slice(&one), buffer_slice(&other)));
+    topology_deinit(&applied);
+    topology_deinit(&read);
+    buffer_deinit(&log);
+    buffer_deinit(&golden);
+    buffer_deinit(&one);
+    buffer_deinit(&other);
+}
+
+Test(topology_snapshot, golden_files_of_version_3_are_read_and_written)
 {
     struct fixture fixture;
     struct buffer log = {0};
@@ -208,14 +250,20 @@ Test(topology_snapshot, golden_files_of_version_2_are_read_and_written)
     struct buffer golden = {0};
     fixture_init(&fixture);
     fixture.log = &log;
+    fixture.keyspaces[0].write_level = TOPOLOGY_LEVEL_ALL;
     apply_ok(&fixture, &fixture.bootstrap);
     busy(&fixture);
+    apply_ok(&fixture, &(struct topology_command){.type = TOPOLOGY_KEYSPACE_CREATE,
+                                                  .keyspace = {.class = TOPOLOGY_EVENTUAL,
+                                                               .name = "orders",
+                                                               .read_level = TOPOLOGY_LEVEL_ONE,
+                                                               .ttl_ms = 86400000}});
     snapshot(&fixture.topology, &bytes);
-    check_equal(&log, "topology_log_v2.bin");
-    check_equal(&bytes, "topology_v2.bin");
+    check_equal(&log, "topology_log_v3.bin");
+    check_equal(&bytes, "topology_v3.bin");
     struct topology read;
     topology_init(&read);
-    golden_read("topology_v2.bin", &golden);
+    golden_read("topology_v3.bin", &golden);
     cr_assert_eq(topology_decode(&read, buffer_slice(&golden)), STATUS_OK);
     topology_deinit(&read);
     topology_deinit(&fixture.topology);

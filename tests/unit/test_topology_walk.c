@@ -326,7 +326,8 @@ static void walk_init(struct walk *walk, uint64_t seed)
         members[i] = walk_member(walk, i + 1);
         members[i].voter = i == 0;
     }
-    const struct topology_keyspace keyspace = {1, TOPOLOGY_EVENTUAL, "fast"};
+    const struct topology_keyspace keyspace = {
+        .number = 1, .class = TOPOLOGY_EVENTUAL, .name = "fast"};
     const struct topology_command command = {.type = TOPOLOGY_BOOTSTRAP,
                                              .cluster_id = 1 + seed,
                                              .replica_count = 1 + draw(walk, count < 3 ? count : 3),

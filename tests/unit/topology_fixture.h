@@ -45,8 +45,10 @@ static void fixture_init(struct fixture *fixture)
     for (uint32_t i = 0; i < FIXTURE_MEMBER_COUNT; i++) {
         fixture->members[i] = member_make(FIXTURE_MEMBER_COUNT - i);
     }
-    fixture->keyspaces[0] = (struct topology_keyspace){1, TOPOLOGY_EVENTUAL, "fast"};
-    fixture->keyspaces[1] = (struct topology_keyspace){0, TOPOLOGY_STRONG, "default"};
+    fixture->keyspaces[0] =
+        (struct topology_keyspace){.number = 1, .class = TOPOLOGY_EVENTUAL, .name = "fast"};
+    fixture->keyspaces[1] =
+        (struct topology_keyspace){.number = 0, .class = TOPOLOGY_STRONG, .name = "default"};
     fixture->bootstrap = (struct topology_command){.type = TOPOLOGY_BOOTSTRAP,
                                                    .request_id = 0x1122334455667788,
                                                    .cluster_id = 0xc1,
