@@ -75,6 +75,9 @@ enum option_id {
     OPTION_GAIN,
     OPTION_MOVES,
     OPTION_STAGE,
+    OPTION_CLASS,
+    OPTION_READ_LEVEL,
+    OPTION_WRITE_LEVEL,
     OPTION_COUNT,
 };
 
@@ -195,6 +198,8 @@ enum kvctl_exit command_cluster_autoscale(struct kvctl *kvctl);
 enum kvctl_exit command_cluster_history(struct kvctl *kvctl);
 enum kvctl_exit command_cluster_accept_data_loss(struct kvctl *kvctl);
 enum kvctl_exit command_topo_explain(struct kvctl *kvctl);
+enum kvctl_exit command_keyspace_list(struct kvctl *kvctl);
+enum kvctl_exit command_keyspace_create(struct kvctl *kvctl);
 enum kvctl_exit command_raft_status(struct kvctl *kvctl);
 enum kvctl_exit command_raft_recover(struct kvctl *kvctl);
 enum kvctl_exit command_import(struct kvctl *kvctl);

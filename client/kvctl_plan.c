@@ -52,12 +52,12 @@ enum kvctl_exit plan_ask(struct kvctl *kvctl, const struct plan_question *questi
     return KVCTL_OK;
 }
 
-enum kvctl_exit plan_ask_since(struct kvctl *kvctl, const char *word, uint64_t epoch,
-                               struct plan_answer *answer)
+enum kvctl_exit plan_ask_since(struct kvctl *kvctl, const struct plan_question *question,
+                               uint64_t epoch, struct plan_answer *answer)
 {
     uint64_t begun_ms = process_now_ms();
     for (;;) {
-        enum kvctl_exit code = plan_ask(kvctl, &(struct plan_question){.words = {word}}, answer);
+        enum kvctl_exit code = plan_ask(kvctl, question, answer);
         if (code != KVCTL_OK || plan_number(answer->root, "epoch") >= epoch) {
             return code;
         }

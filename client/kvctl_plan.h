@@ -35,8 +35,8 @@ struct plan_answer {
 enum kvctl_exit plan_ask(struct kvctl *kvctl, const struct plan_question *question,
                          struct plan_answer *answer);
 /* What some node says that has heard of `epoch`. */
-enum kvctl_exit plan_ask_since(struct kvctl *kvctl, const char *word, uint64_t epoch,
-                               struct plan_answer *answer);
+enum kvctl_exit plan_ask_since(struct kvctl *kvctl, const struct plan_question *question,
+                               uint64_t epoch, struct plan_answer *answer);
 /* A change; *epoch is that of the topology with it, *plan_id the plan it is about, 0: not told. */
 enum kvctl_exit plan_change(struct kvctl *kvctl, struct plan_question question, uint64_t *epoch,
                             uint64_t *plan_id);

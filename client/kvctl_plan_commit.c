@@ -98,7 +98,8 @@ static enum kvctl_exit outcome_print(struct kvctl *kvctl, const struct following
                                      uint64_t begun_ms)
 {
     struct plan_answer answer = {0};
-    enum kvctl_exit code = plan_ask_since(kvctl, "HISTORY", following->epoch, &answer);
+    enum kvctl_exit code = plan_ask_since(kvctl, &(struct plan_question){.words = {"HISTORY"}},
+                                          following->epoch, &answer);
     if (code != KVCTL_OK) {
         return code;
     }

@@ -70,7 +70,8 @@ static enum kvctl_exit preview_rows(struct kvctl *kvctl, const json_t *preview)
 static enum kvctl_exit show(struct kvctl *kvctl, uint64_t epoch)
 {
     struct plan_answer answer = {0};
-    enum kvctl_exit code = plan_ask_since(kvctl, "SHOW", epoch, &answer);
+    enum kvctl_exit code =
+        plan_ask_since(kvctl, &(struct plan_question){.words = {"SHOW"}}, epoch, &answer);
     if (code != KVCTL_OK) {
         return code;
     }

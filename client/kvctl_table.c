@@ -55,6 +55,9 @@ const struct kvctl_option kvctl_options[OPTION_COUNT] = {
     [OPTION_GAIN] = {"gain", 0, "PERCENT", "Move nothing for less than this [5]."},
     [OPTION_MOVES] = {"moves", 0, "N", "At most so many moves, up to 64 [64]."},
     [OPTION_STAGE] = {"stage", 0, NULL, "Stage them; cluster commit carries them out."},
+    [OPTION_CLASS] = {"class", 0, "CLASS", "strong or eventual."},
+    [OPTION_READ_LEVEL] = {"read", 0, "LEVEL", "one, quorum or all [as nodes are configured]."},
+    [OPTION_WRITE_LEVEL] = {"write", 0, "LEVEL", "one, quorum or all [as nodes are configured]."},
 };
 
 const struct kvctl_command kvctl_commands[] = {
@@ -152,6 +155,14 @@ const struct kvctl_command kvctl_commands[] = {
     {"topo explain", "", 0, 0, OPTIONS_COMMON, command_topo_explain,
      "Show what each range that moves waits for, and who holds it up.",
      "As the node that leads the Raft group knows it."},
+    {"keyspace list", "", 0, 0, OPTIONS_COMMON, command_keyspace_list, "List the keyspaces.",
+     "Number, name, class, levels and time to live; - where a keyspace leaves it to others."},
+    {"keyspace create", "NAME", 1, 1,
+     OPTIONS_COMMON | B(CLASS) | B(READ_LEVEL) | B(WRITE_LEVEL) | B(TTL), command_keyspace_create,
+     "Create a keyspace, and print its number.",
+     "It cannot be removed, and nothing of it be changed. --read and --write are the levels of "
+     "clients that set none, --ttl the seconds that values live which are set without an expiry. "
+     "Clients choose it with SELECT and its number."},
     {"raft status", "", 0, 0, OPTIONS_COMMON, command_raft_status, "Show who decides the topology.",
      "The servers of the Raft group as its leader sees them: who votes and who stands by, how many "
      "entries of the log each lacks, and when it last answered."},

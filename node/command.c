@@ -43,6 +43,9 @@ static const struct command commands[] = {
      "Reads a key: [LEVEL level] [DEADLINE ms] [META]."},
     {"kv.hotkeys", command_kv_hotkeys, 1, A, 0, 0, 0, "ringkv",
      "The keys that clients ask for most, as JSON."},
+    {"kv.keyspace", command_kv_keyspace, -2, A, 0, 0, 0, "ringkv",
+     "Lists keyspaces, or creates one: LIST, CREATE name CLASS class [READ level] [WRITE level] "
+     "[TTL s]."},
     {"kv.load", command_kv_load, -1, A, 0, 0, 0, "ringkv",
      "What nodes, and ranges, hold and serve, as JSON: [RANGES]."},
     {"kv.locate", command_kv_locate, 2, R | D, 1, 1, 1, "ringkv",
@@ -128,7 +131,7 @@ static const struct {
     {"lpush", strings_only},
     {"lrange", strings_only},
     {"migrate", replicates_itself},
-    {"move", "keyspaces are fixed"},
+    {"move", "keys live on different nodes"},
     {"msetnx", needs_strong},
     {"multi", no_transactions},
     {"pfadd", strings_only},
@@ -149,7 +152,7 @@ static const struct {
     {"smembers", strings_only},
     {"sort", strings_only},
     {"subscribe", no_subscriptions},
-    {"swapdb", "keyspaces are fixed"},
+    {"swapdb", "the number of a keyspace never changes"},
     {"unwatch", no_transactions},
     {"wait", "a write waits for its level; KV.CONSISTENCY sets it"},
     {"watch", no_transactions},
@@ -251,5 +254,19 @@ bool argument_integer(struct slice argument, int64_t *value)
         return false;
     }
     *value = negative ? (int64_t)(0 - magnitude) : (int64_t)magnitude;
+    return true;
+}
+
+bool argument_level(struct slice argument, enum level *level)
+{
+    if (argument_is(argument, "one")) {
+        *level = LEVEL_ONE;
+    } else if (argument_is(argument, "quorum")) {
+        *level = LEVEL_QUORUM;
+    } else if (argument_is(argument, "all")) {
+        *level = LEVEL_ALL;
+    } else {
+        return false;
+    }
     return true;
 }

@@ -12,6 +12,7 @@
 
 #include "base/slice.h"
 #include "base/status.h"
+#include "node/config.h"
 
 struct request;
 struct session;
@@ -48,6 +49,7 @@ enum status command_status(enum status status, uint32_t tries);
 bool argument_is(struct slice argument, const char *word); /* Case does not matter. */
 /* A decimal in [-2^63, 2^63), nothing else in it. */
 bool argument_integer(struct slice argument, int64_t *value);
+bool argument_level(struct slice argument, enum level *level); /* one, quorum or all */
 
 /* command_glob.c: Redis's glob, bytewise: * ? [set] [^set] [a-z] and \ before any of them. */
 bool command_glob(struct slice pattern, struct slice text);
@@ -57,7 +59,6 @@ void command_ping(struct request *request);
 void command_echo(struct request *request);
 void command_hello(struct request *request);
 void command_auth(struct request *request);
-void command_select(struct request *request);
 void command_quit(struct request *request);
 void command_reset(struct request *request);
 void command_client(struct request *request);
@@ -95,6 +96,10 @@ void command_kv_status(struct request *request);
 void command_kv_autoscale(struct request *request);
 void command_kv_resume(struct request *request);
 void command_kv_locate(struct request *request);
+
+/* command_keyspace.c */
+void command_select(struct request *request);
+void command_kv_keyspace(struct request *request);
 
 /* command_plan.c: changes of the ring */
 void command_kv_plan(struct request *request);

@@ -38,19 +38,6 @@ void command_auth(struct request *request)
     request_finish(request);
 }
 
-void command_select(struct request *request)
-{
-    int64_t number;
-    if (!argument_integer(request->arguments[1], &number)) {
-        request_error(request, "ERR invalid DB index");
-    } else if (number != 0 && number != 1) {
-        request_error(request, "ERR DB index is out of range");
-    } else {
-        resp_simple(&request->writer, "OK"); /* One keyspace: 0 means it too. */
-    }
-    request_finish(request);
-}
-
 void command_quit(struct request *request)
 {
     resp_simple(&request->writer, "OK");
@@ -61,10 +48,8 @@ void command_quit(struct request *request)
 void command_reset(struct request *request)
 {
     struct session *session = request->session;
-    const struct config *config = node_config(session->server->node);
     session->protocol = 2;
-    session->read_level = config->read_level;
-    session->write_level = config->write_level;
+    session_forget(session);
     session->name[0] = '\0';
     request->writer.protocol = 2;
     resp_simple(&request->writer, "RESET");
@@ -194,9 +179,9 @@ static void client_line(const struct session *session, struct buffer *to)
         node_config(session->server->node)->client, session->name,
         (now_ns - session->opened_ns) / UINT64_C(1000000000),
         (now_ns - session->active_ns) / UINT64_C(1000000000),
-        session->keyspace == 1 ? 0u : session->keyspace, session->in.size, session->out.size,
-        session->request_count, session->last_command, session->protocol, session->library_name,
-        session->library_version);
+        session->keyspace == SESSION_KEYSPACE_FIRST ? 0u : session->keyspace, session->in.size,
+        session->out.size, session->request_count, session->last_command, session->protocol,
+        session->library_name, session->library_version);
 }
 
 static void client_lines(struct request *request, bool all)

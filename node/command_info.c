@@ -106,6 +106,14 @@ static void info_keyspace(const struct server *server, struct buffer *to)
 {
     buffer_append_format(to, "# Keyspace\r\ndb0:keys=%" PRIu64 ",expires=0,avg_ttl=0\r\n",
                          node_key_estimate(server->node));
+    const struct topology *topology = node_topology(server->node);
+    for (uint32_t index = 0; index < topology->keyspace_count; index++) {
+        const struct topology_keyspace *keyspace = &topology->keyspaces[index];
+        buffer_append_format(to, "keyspace%" PRIu16 ":name=%s,class=%s,ttl_ms=%" PRIu64 "\r\n",
+                             keyspace->number, keyspace->name,
+                             keyspace->class == TOPOLOGY_STRONG ? "strong" : "eventual",
+                             keyspace->ttl_ms);
+    }
 }
 
 static const struct {

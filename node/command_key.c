@@ -187,20 +187,6 @@ static bool is_expiry_unit(struct slice word)
            argument_is(word, "pxat");
 }
 
-static bool level_parse(struct slice word, enum level *level)
-{
-    if (argument_is(word, "one")) {
-        *level = LEVEL_ONE;
-    } else if (argument_is(word, "quorum")) {
-        *level = LEVEL_QUORUM;
-    } else if (argument_is(word, "all")) {
-        *level = LEVEL_ALL;
-    } else {
-        return false;
-    }
-    return true;
-}
-
 struct set_options {
     uint64_t expiry_ms;
     bool keep_ttl;
@@ -232,8 +218,8 @@ static uint32_t option_parse(struct request *request, uint32_t index, unsigned a
     if ((allowed & SET_OPTIONS_REDIS) != 0 &&
         (argument_is(word, "nx") || argument_is(word, "xx") || argument_is(word, "get"))) {
         request_error(request,
-                      "ERR SET %.*s needs a read and a write in one step; keyspace 1 'fast' is "
-                      "eventual and has none",
+                      "ERR SET %.*s needs a read and a write in one step, which eventual "
+                      "keyspaces do not have",
                       (int)word.size, (const char *)word.data);
         return 0;
     }
@@ -242,7 +228,7 @@ static uint32_t option_parse(struct request *request, uint32_t index, unsigned a
         return 1;
     }
     if ((allowed & SET_OPTIONS_KV) != 0 && argument_is(word, "level")) {
-        if (level_parse(value, &request->level)) {
+        if (argument_level(value, &request->level)) {
             return 2;
         }
         request_error(request, "ERR LEVEL is one, quorum or all");
@@ -319,7 +305,7 @@ static void set_write(struct request *request, struct slice value, uint64_t expi
     coordinator_write(node_coordinator(request->server->node), &request->write);
 }
 
-/* SET KEEPTTL: the expiry that stands is read first. */
+/* SET KEEPTTL: the expiry that stands is read first. A key that is not there has none to keep. */
 static void set_read_done(struct coordinator_read *read, enum status status)
 {
     struct request *request = read->context;
@@ -329,7 +315,13 @@ static void set_read_done(struct coordinator_read *read, enum status status)
         request_finish(request);
         return;
     }
-    set_write(request, request->arguments[2], live ? read->cell.expiry_ms : 0);
+    set_write(request, request->arguments[2],
+              live ? read->cell.expiry_ms : request_default_expiry_ms(request));
+}
+
+static uint64_t expiry_or_default(const struct request *request, const struct set_options *options)
+{
+    return options->expiry_ms != 0 ? options->expiry_ms : request_default_expiry_ms(request);
 }
 
 void command_set(struct request *request)
@@ -342,7 +334,7 @@ void command_set(struct request *request)
     if (options.keep_ttl) {
         read_begin(request, set_read_done);
     } else {
-        set_write(request, request->arguments[2], options.expiry_ms);
+        set_write(request, request->arguments[2], expiry_or_default(request, &options));
     }
 }
 
@@ -351,7 +343,7 @@ void command_kv_set(struct request *request)
     struct set_options options = {0};
     if (options_parse(request, 3, SET_OPTIONS_EXPIRY | SET_OPTIONS_KV, &options) &&
         sizes_ok(request, key_of(request), request->arguments[2])) {
-        set_write(request, request->arguments[2], options.expiry_ms);
+        set_write(request, request->arguments[2], expiry_or_default(request, &options));
     }
 }
 
@@ -614,16 +606,16 @@ void command_kv_consistency(struct request *request)
         struct slice word = request->arguments[index];
         bool reads = argument_is(word, "read");
         valid = (reads || argument_is(word, "write")) &&
-                level_parse(request->arguments[index + 1], reads ? &read : &write);
+                argument_level(request->arguments[index + 1], reads ? &read : &write);
     }
     if (!valid) {
         request_error(request, "ERR KV.CONSISTENCY [READ one|quorum|all] [WRITE one|quorum|all]");
     } else if (request->argument_count == 1) {
         resp_map(&request->writer, 2);
         resp_bulk_text(&request->writer, "read");
-        resp_bulk_text(&request->writer, names[read]);
+        resp_bulk_text(&request->writer, names[session_level(session, false)]);
         resp_bulk_text(&request->writer, "write");
-        resp_bulk_text(&request->writer, names[write]);
+        resp_bulk_text(&request->writer, names[session_level(session, true)]);
     } else {
         session->read_level = read;
         session->write_level = write;

@@ -257,7 +257,9 @@ static void mset_done(struct coordinator_write *write, enum status status)
 static void mset_begin(struct request_part *part)
 {
     struct slice value = part->request->arguments[2 + part->index * 2];
-    part_write(part, (struct cell){.kind = CELL_VALUE, .value = value}, mset_done);
+    uint64_t expiry_ms = request_default_expiry_ms(part->request);
+    part_write(part, (struct cell){.kind = CELL_VALUE, .value = value, .expiry_ms = expiry_ms},
+               mset_done);
 }
 
 static void mset_finish(struct request *request)

@@ -1,8 +1,7 @@
 /*
  * node/command_plan.c -- KV.PLAN: ring changes staged, committed, shown.
  *
- * Any node takes these; what changes something goes to the Raft leader as a topology command, and
- * is judged there. So nothing is refused here for what this node may only not have heard of yet.
+ * Any node takes these: node/command_topology.h.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,36 +10,18 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "node/command.h"
-#include "node/proposals.h"
+#include "node/command_topology.h"
 #include "node/report_plan.h"
-#include "node/session.h"
 
 #define MEMBERS_TEXT_SIZE_MAX 200
 
 static void text_answer(struct request *request, struct buffer *text)
 {
-    if (buffer_status(text) == STATUS_OK) {
-        resp_bulk(&request->writer, buffer_slice(text));
-    } else {
-        request_error(request, "OVERLOADED out of memory");
-    }
-    buffer_deinit(text);
-    request_finish(request);
-}
-
-static void error_answer(struct request *request, const char *text)
-{
-    request_error(request, "%s", text);
+    topology_text_write(request, text);
     request_finish(request);
 }
 
 /* ------------------------------------------------------------------ commands to the topology */
-
-struct plan_call {
-    struct request *request;
-    struct proposal proposal;
-    struct topology_command command;
-};
 
 /* The first id of the change that is no member, as far as this node knows; 0: none. */
 static uint32_t stranger_of(const struct topology *topology, const struct topology_command *command)
@@ -71,7 +52,7 @@ static void members_spell(const struct topology *topology, char text[MEMBERS_TEX
     }
 }
 
-static void refusal_answer(const struct plan_call *call)
+static void plan_refused(const struct topology_call *call)
 {
     const struct topology *topology = node_topology(call->request->server->node);
     uint32_t stranger = stranger_of(topology, &call->command);
@@ -85,35 +66,8 @@ static void refusal_answer(const struct plan_call *call)
     }
 }
 
-static void failure_answer(const struct plan_call *call, enum status status)
-{
-    struct request *request = call->request;
-    switch ((int)status) {
-    case STATUS_REFUSED:
-        refusal_answer(call);
-        return;
-    case STATUS_STALE:
-        request_error(request, "TRYAGAIN the ring has changed meanwhile; nothing was done");
-        return;
-    case STATUS_UNAVAILABLE:
-        request_error(request, "UNAVAILABLE no Raft leader can be reached; nothing was done");
-        return;
-    case STATUS_OVERLOADED:
-    case STATUS_NO_MEMORY:
-        request_error(request, "OVERLOADED too many changes at a time; nothing was done");
-        return;
-    case STATUS_INDETERMINATE:
-    case STATUS_CANCELLED:
-        request_error(request, "TIMEOUT maybe applied: KV.PLAN SHOW tells, in a while");
-        return;
-    default:
-        request_error(request, "ERR %s", status_name(status));
-        return;
-    }
-}
-
 /* The plan that the command was about: its id is the epoch of its first change. */
-static uint64_t plan_of(const struct plan_call *call)
+static uint64_t plan_of(const struct topology_call *call)
 {
     const struct topology *topology = node_topology(call->request->server->node);
     if (call->command.plan_id != 0) {
@@ -123,46 +77,19 @@ static uint64_t plan_of(const struct plan_call *call)
     return known ? topology->staged.id : 0;
 }
 
-static void proposal_done(struct proposal *proposal, enum status status)
+static void plan_applied(const struct topology_call *call)
 {
-    struct plan_call *call = container_of(proposal, struct plan_call, proposal);
-    struct request *request = call->request;
-    if (status != STATUS_OK) {
-        failure_answer(call, status);
-        request_finish(request);
-    } else {
-        struct buffer text = {0};
-        buffer_append_format(&text, "{\"epoch\":%" PRIu64 ",\"plan\":%" PRIu64 "}", proposal->epoch,
-                             plan_of(call));
-        text_answer(request, &text);
-    }
-    memory_free(call);
+    struct buffer text = {0};
+    buffer_append_format(&text, "{\"epoch\":%" PRIu64 ",\"plan\":%" PRIu64 "}",
+                         call->proposal.epoch, plan_of(call));
+    topology_text_write(call->request, &text);
 }
 
 static void command_submit(struct request *request, const struct topology_command *command)
 {
-    struct node *node = request->server->node;
-    struct proposals *proposals = node_proposals(node);
-    if (proposals == NULL) {
-        error_answer(request, "LOADING this node is not up yet");
-        return;
-    }
-    struct plan_call *call = memory_allocate_zeroed(1, sizeof(*call));
-    struct buffer bytes = {0};
-    if (call != NULL) {
-        call->request = request;
-        call->command = *command;
-        call->command.request_id = env_random(node_env(node));
-        call->proposal.done = proposal_done;
-        topology_command_encode(&bytes, &call->command);
-    }
-    if (call == NULL || buffer_status(&bytes) != STATUS_OK) {
-        memory_free(call);
-        error_answer(request, "OVERLOADED out of memory");
-    } else {
-        proposals_submit(proposals, &call->proposal, buffer_slice(&bytes));
-    }
-    buffer_deinit(&bytes);
+    static const struct topology_call_kind kind = {
+        .look = "KV.PLAN SHOW", .applied = plan_applied, .refused = plan_refused};
+    topology_call_submit(request, &kind, command);
 }
 
 /* ------------------------------------------------------------------ show */
@@ -209,7 +136,7 @@ static void run_show(struct request *request)
 {
     struct node *node = request->server->node;
     if (node_topology(node)->cluster_id == 0) {
-        error_answer(request, "LOADING there is no cluster yet");
+        topology_error_answer(request, "LOADING there is no cluster yet");
         return;
     }
     struct plan_show *show = memory_allocate_zeroed(1, sizeof(*show));
@@ -218,7 +145,7 @@ static void run_show(struct request *request)
     }
     if (show == NULL || topology_copy(&show->topology, node_topology(node)) != STATUS_OK) {
         memory_free(show);
-        error_answer(request, "OVERLOADED out of memory");
+        topology_error_answer(request, "OVERLOADED out of memory");
         return;
     }
     show->request = request;
@@ -346,9 +273,9 @@ static void run_plan(struct request *request, enum topology_command_type type)
     if (request->argument_count > 3 ||
         (request->argument_count == 3 &&
          (!number_argument(request, 2, INT64_MAX, &command.plan_id) || command.plan_id == 0))) {
-        error_answer(request, "ERR the id of the plan is one number");
+        topology_error_answer(request, "ERR the id of the plan is one number");
     } else if (command.plan_id == 0) {
-        error_answer(request, commits ? "ERR no plan is staged" : "ERR no plan runs");
+        topology_error_answer(request, commits ? "ERR no plan is staged" : "ERR no plan runs");
     } else {
         command_submit(request, &command);
     }
@@ -376,9 +303,9 @@ static void run_accept_loss(struct request *request)
                                        .range = TOPOLOGY_RANGE_ALL};
     if (request->argument_count > 3 ||
         (request->argument_count == 3 && !number32_argument(request, 2, &command.range))) {
-        error_answer(request, "ERR KV.PLAN ACCEPT-DATA-LOSS [range]");
+        topology_error_answer(request, "ERR KV.PLAN ACCEPT-DATA-LOSS [range]");
     } else if (command.plan_id == 0) {
-        error_answer(request, "ERR no plan runs: first replace the nodes that are lost");
+        topology_error_answer(request, "ERR no plan runs: first replace the nodes that are lost");
     } else {
         command_submit(request, &command);
     }
@@ -412,6 +339,7 @@ void command_kv_plan(struct request *request)
             return;
         }
     }
-    error_answer(request, "ERR KV.PLAN: JOIN, LEAVE, REPLACE, WEIGHT, ZONE, MOVE, FACTOR, SHOW, "
+    topology_error_answer(request,
+                          "ERR KV.PLAN: JOIN, LEAVE, REPLACE, WEIGHT, ZONE, MOVE, FACTOR, SHOW, "
                           "COMMIT, ABORT, CLEAR, HISTORY, EXPLAIN or ACCEPT-DATA-LOSS");
 }

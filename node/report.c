@@ -60,6 +60,15 @@ static void member_write(struct json_writer *json, const struct topology_member 
     json_object_end(json);
 }
 
+static void level_write(struct json_writer *json, const char *name, enum topology_level level)
+{
+    static const char *const names[] = {[TOPOLOGY_LEVEL_NODE] = "",
+                                        [TOPOLOGY_LEVEL_ONE] = "one",
+                                        [TOPOLOGY_LEVEL_QUORUM] = "quorum",
+                                        [TOPOLOGY_LEVEL_ALL] = "all"};
+    field_text(json, name, names[level]);
+}
+
 static void keyspaces_write(struct json_writer *json, const struct topology *topology)
 {
     json_array_begin(json);
@@ -69,9 +78,24 @@ static void keyspaces_write(struct json_writer *json, const struct topology *top
         field_u64(json, "number", keyspace->number);
         field_text(json, "name", keyspace->name);
         field_text(json, "class", keyspace->class == TOPOLOGY_STRONG ? "strong" : "eventual");
+        level_write(json, "read", keyspace->read_level);
+        level_write(json, "write", keyspace->write_level);
+        field_u64(json, "ttl_ms", keyspace->ttl_ms);
         json_object_end(json);
     }
     json_array_end(json);
+}
+
+void report_keyspaces(const struct node *node, struct buffer *to)
+{
+    const struct topology *topology = node_topology(node);
+    struct json_writer json;
+    json_init(&json, to);
+    json_object_begin(&json);
+    field_u64(&json, "epoch", topology->stamp.epoch);
+    json_key(&json, "keyspaces");
+    keyspaces_write(&json, topology);
+    json_object_end(&json);
 }
 
 void report_ring(const struct node *node, struct buffer *to)

@@ -1,8 +1,9 @@
 /*
  * node/report.h -- what a node tells of itself and of the ring: JSON pages and metrics.
  *
- * Read by the client port (KV.RING, KV.STATUS, KV.LOCATE), the admin port and nothing else; the
- * shapes are docs/reports.md. Each appends to a buffer whose sticky failure the caller checks.
+ * Read by the client port (KV.RING, KV.STATUS, KV.LOCATE, KV.KEYSPACE), the admin port and nothing
+ * else; the shapes are docs/reports.md. Each appends to a buffer whose sticky failure the caller
+ * checks.
  */
 #ifndef NODE_REPORT_H
 #define NODE_REPORT_H
@@ -16,6 +17,7 @@
 
 struct node;
 
+void report_keyspaces(const struct node *node, struct buffer *to);
 void report_ring(const struct node *node, struct buffer *to);
 void report_status(const struct node *node, struct buffer *to);
 void report_locate(const struct node *node, uint16_t keyspace, struct slice key, struct buffer *to);

@@ -224,6 +224,43 @@ static void session_flush(struct session *session)
     }
 }
 
+/* ------------------------------------------------------------------ what a connection chose */
+
+void session_forget(struct session *session)
+{
+    session->keyspace = SESSION_KEYSPACE_FIRST;
+    session->read_level = (enum level)0;
+    session->write_level = (enum level)0;
+}
+
+enum level session_level(const struct session *session, bool writes)
+{
+    const struct node *node = session->server->node;
+    enum level chosen = writes ? session->write_level : session->read_level;
+    if (chosen != 0) {
+        return chosen;
+    }
+    const struct topology_keyspace *keyspace =
+        topology_keyspace_find(node_topology(node), session->keyspace);
+    enum topology_level own = TOPOLOGY_LEVEL_NODE;
+    if (keyspace != NULL) {
+        own = writes ? keyspace->write_level : keyspace->read_level;
+    }
+    if (own != TOPOLOGY_LEVEL_NODE) {
+        return (enum level)own; /* One scale: node/command_keyspace.c. */
+    }
+    const struct config *config = node_config(node);
+    return writes ? config->write_level : config->read_level;
+}
+
+uint64_t request_default_expiry_ms(const struct request *request)
+{
+    const struct node *node = request->server->node;
+    const struct topology_keyspace *keyspace =
+        topology_keyspace_find(node_topology(node), request->keyspace);
+    return keyspace == NULL || keyspace->ttl_ms == 0 ? 0 : node_now_ms(node) + keyspace->ttl_ms;
+}
+
 /* ------------------------------------------------------------------ starting requests */
 
 static bool one_key(const struct command *command, uint32_t argument_count)
@@ -349,7 +386,7 @@ static bool session_start(struct session *session, const struct slice *arguments
     request->exclusive = exclusive;
     request->writes = writes;
     request->key_hash = key_hash;
-    request->level = writes ? session->write_level : session->read_level;
+    request->level = session_level(session, writes);
     list_append(&session->requests, &request->node);
     session->request_count++;
     server->counters.commands++;
@@ -526,7 +563,6 @@ void request_finish(struct request *request)
 
 void session_open(struct server *server, struct env_connection *connection)
 {
-    const struct config *config = node_config(server->node);
     struct session *session = memory_allocate_zeroed(1, sizeof(*session));
     if (session == NULL) {
         server->env->ops->net_close(connection);
@@ -538,9 +574,7 @@ void session_open(struct server *server, struct env_connection *connection)
     session->opened_ns = env_monotonic_ns(server->env);
     session->active_ns = session->opened_ns;
     session->protocol = 2;
-    session->keyspace = 1;
-    session->read_level = config->read_level;
-    session->write_level = config->write_level;
+    session_forget(session);
     session->last_command = "";
     list_init(&session->requests);
     list_append(&server->sessions, &session->node);

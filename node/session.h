@@ -27,6 +27,7 @@
 #define SESSION_NAME_SIZE_MAX 128
 #define SESSION_LIBRARY_SIZE_MAX 64
 #define SESSION_ARGUMENT_COUNT_MAX 65536
+#define SESSION_KEYSPACE_FIRST 1 /* Where a connection begins. */
 
 struct command;
 struct request;
@@ -67,7 +68,7 @@ struct session {
     bool closing;       /* Close once all is answered; no more is parsed. */
     int protocol;       /* 2 or 3 */
     uint16_t keyspace;
-    enum level read_level;
+    enum level read_level; /* As KV.CONSISTENCY said; 0: as the keyspace, or the node, has it. */
     enum level write_level;
     char name[SESSION_NAME_SIZE_MAX];
     char library_name[SESSION_LIBRARY_SIZE_MAX];
@@ -130,9 +131,16 @@ void session_received(struct session *session, struct slice data);
 void session_drained(struct session *session);
 void session_closed(struct session *session);
 void session_stop(struct session *session); /* Closes once all is answered. */
+/* Of what its connection chose, nothing is left. */
+void session_forget(struct session *session);
+/* At which its next read, or write, runs unless it says so itself. */
+enum level session_level(const struct session *session, bool writes);
 /* The answer is in request->reply. */
 void request_finish(struct request *request);
 void request_free(struct request *request);
+
+/* Of a value set without an expiry: as its keyspace has it. 0: never. */
+uint64_t request_default_expiry_ms(const struct request *request);
 
 /* Errors common to commands; each appends one error reply. */
 void request_error(struct request *request, const char *format, ...) PRINTF_LIKE(2, 3);
