@@ -54,6 +54,10 @@ const char *status_name(enum status status)
         return "locked";
     case STATUS_REFUSED:
         return "refused";
+    case STATUS_PREEMPTED:
+        return "preempted";
+    case STATUS_FORGOTTEN:
+        return "forgotten";
     }
     /* A number of a newer peer's, which travels in replies. */
     return "unknown status";

@@ -36,6 +36,8 @@ enum status {
     STATUS_BUDGET = 22,      /* The work budget is spent; go on from the resume key. */
     STATUS_LOCKED = 23,      /* Another process holds the directory. */
     STATUS_REFUSED = 24,     /* Understood and denied by a rule; the log says which. */
+    STATUS_PREEMPTED = 25,   /* A strong key has promised or accepted a greater ballot. */
+    STATUS_FORGOTTEN = 26,   /* Whether an operation was done cannot be told any more. */
 };
 
 /* "not found", "would block", ...: for logs and messages; static storage. */

@@ -6,7 +6,7 @@
 #include "base/status.h"
 
 /* A status added behind it fails the second test, which is then to be told. */
-#define STATUS_LAST STATUS_REFUSED
+#define STATUS_LAST STATUS_FORGOTTEN
 
 static const char *name_of(int number)
 {
