@@ -94,12 +94,29 @@ enum status replica_check(const struct replica *replica, uint32_t first_range, u
     return worst;
 }
 
+bool replica_clock_allows(const struct replica *replica, uint64_t issued, uint32_t node_id)
+{
+    uint64_t issued_ms = hlc_unix_ms(issued);
+    uint64_t clock_ms = hlc_unix_ms(hlc_now(replica->hlc));
+    if (issued_ms <= clock_ms + replica->config->clock_lead_ms) {
+        return true;
+    }
+    log_warn(replica->env, "replica.clock_lead", "lead_ms=%llu node=%u",
+             (unsigned long long)(issued_ms - clock_ms), node_id);
+    return false;
+}
+
+void replica_time_note(struct replica *replica, uint32_t range, uint64_t time)
+{
+    uint64_t *time_max = &replica->range_time_max[range];
+    *time_max = time > *time_max ? time : *time_max;
+}
+
 void replica_merged(struct replica *replica, uint32_t range)
 {
     struct lsm_stats stats;
     lsm_stats(replica->lsm, &stats);
-    uint64_t *time_max = &replica->range_time_max[range];
-    *time_max = stats.version_max.time > *time_max ? stats.version_max.time : *time_max;
+    replica_time_note(replica, range, stats.version_max.time);
 }
 
 /* Before a job looks at the stretches of these ranges, and after: see (5). */
@@ -309,17 +326,13 @@ void replica_write(struct replica *replica, const struct message_write *write,
     ASSERT(status == STATUS_OK); /* Checked where the request was decoded or made. */
     uint64_t time = write->cell.version.time;
     /* A change of the expiry keeps its version; what its coordinator issued is the stamp. */
-    uint64_t issued_ms = hlc_unix_ms(time > write->cell.stamp ? time : write->cell.stamp);
-    uint64_t clock_ms = hlc_unix_ms(hlc_now(replica->hlc));
-    if (!write->repair && issued_ms > clock_ms + replica->config->clock_lead_ms) {
-        log_warn(replica->env, "replica.clock_lead", "lead_ms=%llu node=%u",
-                 (unsigned long long)(issued_ms - clock_ms), write->cell.version.node);
+    uint64_t issued = time > write->cell.stamp ? time : write->cell.stamp;
+    if (!write->repair && !replica_clock_allows(replica, issued, write->cell.version.node)) {
         operation->done(operation, STATUS_REFUSED);
         return;
     }
     uint32_t range = ring_range_of(token, replica->range_count);
-    uint64_t *time_max = &replica->range_time_max[range];
-    operation->look = !write->repair && time <= *time_max;
+    operation->look = !write->repair && time <= replica->range_time_max[range];
     if (operation->look && engine_key_keep(operation, write->engine_key) != STATUS_OK) {
         operation->done(operation, STATUS_NO_MEMORY);
         return;
@@ -333,7 +346,7 @@ void replica_write(struct replica *replica, const struct message_write *write,
         return;
     }
     replica->range_counts[range].writes++;
-    *time_max = time > *time_max ? time : *time_max;
+    replica_time_note(replica, range, time);
 }
 
 /* ------------------------------------------------------------------ scan */

@@ -92,6 +92,11 @@ void replica_deinit(struct replica *replica);
 /* Topology changed: sizes the per-range state. */
 MUST_USE enum status replica_resize(struct replica *replica);
 
+/* Whether (3) lets through what a node issued; logs that it does not. */
+MUST_USE bool replica_clock_allows(const struct replica *replica, uint64_t issued,
+                                   uint32_t node_id);
+/* A version of this time was given to the engine. */
+void replica_time_note(struct replica *replica, uint32_t range, uint64_t time);
 /* Cells came into a range by another way than replica_write(). */
 void replica_merged(struct replica *replica, uint32_t range);
 
