@@ -170,12 +170,14 @@ static enum status operation_step(struct acceptor_operation *operation)
 }
 
 /* Ends it, and runs those that waited for it as far as they get. Not by recursion: a queue of
- * refusals would be as deep as it is long. */
+ * refusals would be as deep as it is long. If it was cancelled, so are they: the engine closes. */
 static void key_go_on(struct acceptor_operation *operation, enum status status)
 {
     while (operation != NULL && status != STATUS_WOULD_BLOCK) {
         operation = operation_end(operation, status);
-        status = operation != NULL ? operation_step(operation) : STATUS_OK;
+        if (operation != NULL && status != STATUS_CANCELLED) {
+            status = operation_step(operation);
+        }
     }
 }
 

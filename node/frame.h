@@ -34,6 +34,8 @@ enum frame_type {
     FRAME_PROPOSE = 11, /* A topology command, to whoever leads the Raft group. */
     FRAME_PROBE = 12,   /* "Do you hear that node?" */
     FRAME_LOAD = 13,    /* "What do your ranges cost you?" */
+    FRAME_PREPARE = 14, /* Of a strong key: "Promise me this ballot, what have you accepted?" */
+    FRAME_ACCEPT = 15,  /* Of a strong key: "Store this cell." */
 };
 
 #define FRAME_FLAG_REPLY 1u

@@ -229,6 +229,20 @@ enum status message_read_reply_decode(struct slice payload, struct message_read_
     return cell_decode(reader.rest, &reply->cell);
 }
 
+void message_prepare_encode(struct buffer *to, const struct message_prepare *prepare)
+{
+    version_put(to, prepare->ballot);
+    codec_put_bytes(to, prepare->engine_key);
+}
+
+enum status message_prepare_decode(struct slice payload, struct message_prepare *prepare)
+{
+    struct codec_reader reader = codec_reader_make(payload);
+    prepare->ballot = version_get(&reader);
+    prepare->engine_key = codec_get_bytes(&reader);
+    return decoded(&reader, engine_key_valid(prepare->engine_key));
+}
+
 void message_write_encode(struct buffer *to, const struct message_write *write)
 {
     codec_put_u8(to, write->repair ? FLAG_REPAIR : 0);

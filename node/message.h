@@ -98,6 +98,16 @@ void message_read_reply_encode(struct buffer *to, const struct message_read_repl
 MUST_USE enum status message_read_reply_decode(struct slice payload,
                                                struct message_read_reply *reply);
 
+/* Granted, the reply is a message_read_reply of the accepted cell. STATUS_PREEMPTED: the greater
+ * ballot, as in a write's reply. */
+struct message_prepare {
+    struct version ballot;
+    struct slice engine_key;
+};
+void message_prepare_encode(struct buffer *to, const struct message_prepare *prepare);
+MUST_USE enum status message_prepare_decode(struct slice payload, struct message_prepare *prepare);
+
+/* ACCEPT is one too; its version is the ballot. */
 struct message_write {
     bool repair; /* A copy of a stored cell, not a new write. */
     struct slice engine_key;
@@ -106,7 +116,7 @@ struct message_write {
 void message_write_encode(struct buffer *to, const struct message_write *write);
 MUST_USE enum status message_write_decode(struct slice payload, struct message_write *write);
 
-/* With STATUS_SUPERSEDED: the version that stands. Otherwise empty. */
+/* With STATUS_SUPERSEDED and _PREEMPTED: the version that stands. Otherwise empty. */
 void message_write_reply_encode(struct buffer *to, struct version standing);
 MUST_USE enum status message_write_reply_decode(struct slice payload, struct version *standing);
 

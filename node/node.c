@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "lsm/lsm.h"
+#include "node/acceptor.h"
 #include "node/autoscaler.h"
 #include "node/coordinator.h"
 #include "node/driver_link.h"
@@ -68,6 +69,7 @@ struct node {
     struct proposals *proposals;
     struct joiner joiner;
     struct replica replica;
+    struct acceptor acceptor;
     struct load load;
     struct load_gather load_gather;
     struct autoscaler autoscaler;
@@ -406,6 +408,21 @@ static enum status changes_open(struct node *node)
     return STATUS_OK;
 }
 
+static void service_init(struct node *node, const struct topology *topology)
+{
+    acceptor_init(&node->acceptor, &node->replica);
+    node->service = (struct service){.peers = node->peers,
+                                     .membership = node->membership,
+                                     .proposals = node->proposals,
+                                     .replica = &node->replica,
+                                     .acceptor = &node->acceptor,
+                                     .holding = &node->holding,
+                                     .source = &node->stream_source,
+                                     .target = &node->stream_target,
+                                     .topology = topology,
+                                     .config = &node->config};
+}
+
 /* The parts on the loop, once everything on disk was recovered. */
 static enum status parts_open(struct node *node)
 {
@@ -440,15 +457,7 @@ static enum status parts_open(struct node *node)
     if (status != STATUS_OK) {
         return status;
     }
-    node->service = (struct service){.peers = node->peers,
-                                     .membership = node->membership,
-                                     .proposals = node->proposals,
-                                     .replica = &node->replica,
-                                     .holding = &node->holding,
-                                     .source = &node->stream_source,
-                                     .target = &node->stream_target,
-                                     .topology = topology,
-                                     .config = &node->config};
+    service_init(node, topology);
     loads_open(node);
     struct coordinator_options coordinator_options = {
         .config = &node->config,
@@ -679,6 +688,7 @@ void node_close(struct node *node)
     server_close(node->server);
     coordinator_close(node->coordinator);
     load_close(&node->load);
+    acceptor_deinit(&node->acceptor);
     replica_deinit(&node->replica);
     stream_source_close(&node->stream_source);
     peers_close(node->peers);

@@ -16,6 +16,26 @@ struct service_call {
     bool digest;
 };
 
+enum status service_admit(struct service *service, struct peer_link *link, uint64_t size)
+{
+    const struct config *config = service->config;
+    if (service->stopping || service->under_way >= config->inflight_count_max ||
+        service->size + size > config->inflight_size_max) {
+        return STATUS_OVERLOADED;
+    }
+    peers_link_hold(link);
+    service->under_way++;
+    service->size += size;
+    return STATUS_OK;
+}
+
+void service_release(struct service *service, struct peer_link *link, uint64_t size)
+{
+    service->under_way--;
+    service->size -= size;
+    peers_link_release(link);
+}
+
 static void reply_empty(struct service *service, struct peer_link *link,
                         const struct frame *request, enum status status)
 {
@@ -53,15 +73,12 @@ static void call_done(struct replica_operation *operation, enum status status)
     struct service_call *call = container_of(operation, struct service_call, operation);
     struct service *service = call->service;
     reply_result(call, status);
-    service->under_way--;
-    service->size -= call->size;
-    peers_link_release(call->link);
+    service_release(service, call->link, call->size);
     replica_operation_deinit(operation);
     memory_free(call);
 }
 
-/* The ranges a request speaks of: what its keys say, not what its header claims. */
-static enum status ranges_of(const struct service *service, struct slice engine_key,
+enum status service_range_of(const struct service *service, struct slice engine_key,
                              uint32_t *range)
 {
     uint16_t keyspace;
@@ -80,13 +97,9 @@ static enum status ranges_of(const struct service *service, struct slice engine_
 static enum status call_begin(struct service *service, struct peer_link *link,
                               const struct frame *request, struct service_call **out)
 {
-    const struct config *config = service->config;
-    if (service->stopping || service->under_way >= config->inflight_count_max ||
-        service->size + request->payload.size > config->inflight_size_max) {
-        return STATUS_OVERLOADED;
-    }
     struct service_call *call = memory_allocate_zeroed(1, sizeof(*call));
-    if (call == NULL) {
+    if (call == NULL || service_admit(service, link, request->payload.size) != STATUS_OK) {
+        memory_free(call);
         return STATUS_OVERLOADED;
     }
     call->service = service;
@@ -95,9 +108,6 @@ static enum status call_begin(struct service *service, struct peer_link *link,
     call->request.payload = (struct slice){0};
     call->size = request->payload.size;
     call->operation.done = call_done;
-    peers_link_hold(link);
-    service->under_way++;
-    service->size += call->size;
     *out = call;
     return STATUS_OK;
 }
@@ -110,7 +120,7 @@ static enum status serve_read(struct service *service, struct peer_link *link,
     struct service_call *call;
     enum status status = message_read_decode(request->payload, &read);
     if (status == STATUS_OK) {
-        status = ranges_of(service, read.engine_key, &range);
+        status = service_range_of(service, read.engine_key, &range);
     }
     if (status == STATUS_OK) {
         status = replica_check(service->replica, range, range, &request->stamp);
@@ -133,7 +143,7 @@ static enum status serve_write(struct service *service, struct peer_link *link,
     struct service_call *call;
     enum status status = message_write_decode(request->payload, &write);
     if (status == STATUS_OK) {
-        status = ranges_of(service, write.engine_key, &range);
+        status = service_range_of(service, write.engine_key, &range);
     }
     if (status == STATUS_OK) {
         status = replica_check(service->replica, range, range, &request->stamp);
@@ -220,6 +230,8 @@ void service_request(struct service *service, struct peer_link *link, const stru
         status = serve_write(service, link, request);
     } else if (request->type == FRAME_SCAN) {
         status = serve_scan(service, link, request);
+    } else if (request->type == FRAME_PREPARE || request->type == FRAME_ACCEPT) {
+        status = service_register_request(service, link, request);
     } else if (request->type == FRAME_TOPOLOGY) {
         status = serve_topology(service, link, request);
     } else if (request->type == FRAME_RANGE_STATE) {

@@ -12,6 +12,7 @@
 #include "node/stream_source.h"
 #include "node/stream_target.h"
 
+struct acceptor;
 struct membership;
 struct proposals;
 struct load_gather;
@@ -21,6 +22,7 @@ struct service {
     struct membership *membership;
     struct proposals *proposals;
     struct replica *replica;
+    struct acceptor *acceptor;
     const struct holding *holding;
     struct stream_source *source;
     const struct stream_target *target;
@@ -34,5 +36,17 @@ struct service {
 
 /* A frame of any type but hello, ping and raft. What cannot be done is answered with why. */
 void service_request(struct service *service, struct peer_link *link, const struct frame *request);
+
+/* ------------------------------------------------------------------ of service*.c alone */
+
+/* Holds the link and counts a request of `size` until its release. STATUS_OVERLOADED. */
+MUST_USE enum status service_admit(struct service *service, struct peer_link *link, uint64_t size);
+void service_release(struct service *service, struct peer_link *link, uint64_t size);
+/* The range a request speaks of: what its key says, not what its header claims. */
+MUST_USE enum status service_range_of(const struct service *service, struct slice engine_key,
+                                      uint32_t *range);
+/* service_register.c: PREPARE and ACCEPT. Not STATUS_OK: nothing was begun, and no answer sent. */
+MUST_USE enum status service_register_request(struct service *service, struct peer_link *link,
+                                              const struct frame *request);
 
 #endif

@@ -146,6 +146,17 @@ static void read_reply_check(struct slice bytes)
     buffer_deinit(&again);
 }
 
+static void prepare_check(struct slice bytes)
+{
+    struct message_prepare prepare;
+    if (message_prepare_decode(bytes, &prepare) == STATUS_OK) {
+        engine_key_check(prepare.engine_key);
+        struct buffer again = {0};
+        message_prepare_encode(&again, &prepare);
+        same_check(&again, bytes);
+    }
+}
+
 static void write_check(struct slice bytes)
 {
     struct message_write write;
@@ -195,9 +206,9 @@ static void page_check(struct slice bytes)
 }
 
 static void (*const checks[])(struct slice bytes) = {
-    hello_check,         ping_check,        raft_check,        read_check, read_reply_check,
-    write_check,         write_reply_check, scan_check,        page_check, topology_reply_check,
-    propose_reply_check, probe_check,       probe_reply_check,
+    hello_check,         ping_check,        raft_check,        read_check,    read_reply_check,
+    write_check,         write_reply_check, scan_check,        page_check,    topology_reply_check,
+    propose_reply_check, probe_check,       probe_reply_check, prepare_check,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -6,6 +6,6 @@ ringkv_unit_tests(STEMS config frame message command identity coordinator chroni
 # The driver, over a topology and nodes that say what a test wants.
 ringkv_unit_tests(STEMS driver driver_move LIBRARIES ringkv_node ringkv_ring ringkv_base)
 # Whole nodes in a simulated world.
-ringkv_unit_tests(STEMS session peers healer joiner proposals holding stream replica acceptor service command_plan
+ringkv_unit_tests(STEMS session peers healer joiner proposals holding stream replica acceptor service service_register command_plan
   replacer load command_keyspace
   LIBRARIES ringkv_sim ringkv_node ringkv_lsm ringkv_ring ringkv_raft ringkv_base)

@@ -13,6 +13,7 @@
 #include <criterion/criterion.h>
 
 #include "base/token.h"
+#include "node/acceptor.h"
 #include "node/service.h"
 #include "node/stream_files.h"
 #include "tests/sim/env_sim.h"
@@ -32,6 +33,7 @@ struct side {
     struct lsm *lsm;
     struct holding holding;
     struct replica replica;
+    struct acceptor acceptor;
     struct hlc hlc;
     struct peers *peers;
     struct stream_pace pace;
@@ -155,6 +157,7 @@ static void side_boot(void *context)
     cr_assert_eq(holding_open(&side->holding, env, side->lsm, side->config.id), STATUS_OK);
     const struct holding_events events = {.changed = side_changed, .context = side};
     holding_start(&side->holding, &side->topology, &events);
+    hlc_init(&side->hlc, env, 0);
     side->replica = (struct replica){.env = env,
                                      .lsm = side->lsm,
                                      .config = &side->config,
@@ -175,9 +178,11 @@ static void side_boot(void *context)
         }
     }
     cr_assert_eq(replica_init(&side->replica), STATUS_OK);
+    acceptor_init(&side->acceptor, &side->replica);
     side_streams(side, env);
     side->service = (struct service){.peers = side->peers,
                                      .replica = &side->replica,
+                                     .acceptor = &side->acceptor,
                                      .holding = &side->holding,
                                      .source = &side->source,
                                      .target = &side->target,

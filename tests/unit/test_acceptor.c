@@ -37,7 +37,6 @@ static void lab_done(struct acceptor_operation *operation, enum status status)
 /* Side 1 is a replica of both ranges since this epoch. */
 static void lab_own(uint64_t epoch)
 {
-    hlc_init(&side_of(1)->hlc, world_node_env(side_of(1)->host), 0);
     struct topology_range range = {.replicas = {.count = 3, .ids = {1, 2, 3}}, .epoch = epoch};
     side_adopt(1, 0, &range);
     side_adopt(1, 1, &range);

@@ -209,6 +209,30 @@ Test(message, digest_replies_carry_no_value)
     buffer_deinit(&bytes);
 }
 
+/* docs/formats/rpc.md, byte by byte; and cut anywhere it is corrupt. */
+Test(message, a_prepare_is_a_ballot_and_a_key)
+{
+    struct buffer key = {0};
+    struct buffer bytes = {0};
+    engine_key_of(&key, "k");
+    struct message_prepare in = {.ballot = {0x0102, 3, 4}, .engine_key = buffer_slice(&key)};
+    struct message_prepare out;
+    message_prepare_encode(&bytes, &in);
+    static const uint8_t ballot[] = {2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0};
+    cr_assert_eq(bytes.size, sizeof(ballot) + 1 + key.size);
+    cr_assert_eq(memcmp(bytes.data, ballot, sizeof(ballot)), 0);
+    cr_assert_eq(bytes.data[sizeof(ballot)], key.size);
+    cr_assert_eq(message_prepare_decode(buffer_slice(&bytes), &out), STATUS_OK);
+    cr_expect_eq(version_compare(out.ballot, in.ballot), 0);
+    cr_expect(slice_equal(out.engine_key, in.engine_key));
+    for (size_t size = 0; size < bytes.size; size++) {
+        cr_expect_eq(message_prepare_decode(slice_make(bytes.data, size), &out), STATUS_CORRUPT,
+                     "cut at %zu", size);
+    }
+    buffer_deinit(&bytes);
+    buffer_deinit(&key);
+}
+
 Test(message, write_round_trip)
 {
     struct buffer key = {0};
