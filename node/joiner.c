@@ -59,10 +59,11 @@ static void joiner_look(struct joiner *joiner)
         log_info(joiner->env, "join.named", "id=%u epoch=%llu", own.id,
                  (unsigned long long)topology->stamp.epoch);
         joiner_over(joiner);
-    } else if (joiner->refused_epoch != 0 && topology->stamp.epoch >= joiner->refused_epoch) {
+    } else if (joiner->refused_epoch != 0 && topology->stamp.epoch == joiner->refused_epoch) {
         joiner_fail(joiner, joiner->proposal.reason);
-    } else if (topology->cluster_id != 0 && !joiner->proposing && joiner->refused_epoch == 0) {
-        propose(joiner);
+    } else if (topology->cluster_id != 0 && !joiner->proposing &&
+               topology->stamp.epoch > joiner->refused_epoch) {
+        propose(joiner); /* By now the reason may be gone: we were named, and removed since. */
     }
 }
 
