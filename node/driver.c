@@ -15,7 +15,7 @@
                            */
 #define IDLE_TICK_MS 1000 /* For what members say of themselves. */
 #define RETRY_MS 50       /* After a proposal that came to nothing. */
-#define GATHER_MS 10      /* Between proposals: each costs all nodes an epoch, however few steps. */
+#define GATHER_MS 40      /* Between proposals: each costs all nodes an epoch, however few steps. */
 
 /* ------------------------------------------------------------------ nodes */
 

@@ -272,7 +272,7 @@ Test(driver, a_damaged_source_is_not_trusted_alone_again)
     lab.truthful[4] = false;
     lab.said[4][way.range].problem = STATUS_CORRUPT;
     lab_answer(4);
-    lab_pass(20);
+    lab_pass(100);
     cr_assert_eq(lab_commit(), STATUS_OK);
     cr_assert_eq(lab.topology.ranges[way.range].stage, TOPOLOGY_STABLE);
     lab.truthful[4] = true;
