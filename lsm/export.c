@@ -19,6 +19,7 @@ struct lsm_export {
     struct lsm *lsm;
     struct lsm_iterator *iterator;
     uint64_t chunk_size;
+    bool passing;
     struct table_writer *writer; /* NULL between chunks. */
     struct buffer key;           /* Read, not yet written: the next chunk begins with it. */
     struct buffer cell;
@@ -40,6 +41,7 @@ enum status lsm_export_open(struct lsm *lsm, const struct lsm_export_options *op
         return STATUS_NO_MEMORY;
     }
     made->lsm = lsm;
+    made->passing = options->passing;
     made->chunk_size = options->chunk_size == 0 ? lsm->options.table_size_max : options->chunk_size;
     struct lsm_iterator_options walk = {.lower = options->lower, .upper = options->upper};
     enum status status = lsm_iterator_open(lsm, &walk, &made->iterator);
@@ -79,6 +81,7 @@ static enum status chunk_begin(struct lsm_export *export, const char *path)
         .block_size = export->lsm->options.block_size,
         .bloom_bits_per_key = export->lsm->options.bloom_bits_per_key,
         .compress = true,
+        .passing = export->passing,
     };
     enum status status = env->ops->name_remove(env, path); /* Of an attempt that a crash ended. */
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) {

@@ -258,6 +258,7 @@ struct lsm_export_options {
     struct slice lower;  /* Keys at or above it, */
     struct slice upper;  /* and below it; empty: no bound. */
     uint64_t chunk_size; /* A chunk ends at about this; 0: as tables do. */
+    bool passing;        /* Files that are read at once and removed: they are not synced. */
 };
 struct lsm_export_chunk {
     uint64_t entry_count;
@@ -272,7 +273,8 @@ MUST_USE enum status lsm_export_open(struct lsm *lsm, const struct lsm_export_op
                                      struct lsm_export **export);
 /*
  * Writes on at the file `path`, anew if it is there.
- * STATUS_OK         the chunk is whole and its bytes are synced (its name after a dir_sync).
+ * STATUS_OK         the chunk is whole and its bytes are synced (its name after a dir_sync),
+ *                   unless it is passing.
  * STATUS_BUDGET     enough for one call: call again with the same path.
  * STATUS_NOT_FOUND  there is nothing more, and no file.
  * STATUS_CORRUPT, STATUS_IO, STATUS_NO_SPACE, STATUS_NO_MEMORY: the export failed; the chunk's file

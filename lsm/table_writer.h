@@ -6,8 +6,8 @@
  * to job, and from thread to thread between them.
  * Invariants:
  *  (1) Keys strictly ascend.
- *  (2) After finish the file's bytes are synced; its name is durable only after the caller's
- *      dir_sync.
+ *  (2) After finish the file's bytes are synced, unless it is passing; its name is durable only
+ * after the caller's dir_sync.
  */
 #ifndef LSM_TABLE_WRITER_H
 #define LSM_TABLE_WRITER_H
@@ -45,6 +45,7 @@ struct table_writer_options {
     uint32_t bloom_bits_per_key; /* 0: no filters. */
     bool compress;               /* lz4, for blocks where it pays. */
     uint64_t nonce;              /* 0: drawn from the env. Anything else is for golden files. */
+    bool passing;                /* Not synced: the file need not outlive a crash. */
 };
 
 /* Creates the file. STATUS_EXISTS, STATUS_NO_SPACE, STATUS_IO, STATUS_NO_MEMORY */
@@ -61,8 +62,8 @@ MUST_USE enum status table_writer_add(struct table_writer *writer, struct slice 
 uint64_t table_writer_entry_count(const struct table_writer *writer);
 /* Bytes the file would have if finished now, about. */
 uint64_t table_writer_size(const struct table_writer *writer);
-/* Ends the file and syncs it; at least one entry. *properties is complete; its key bounds borrow
- * from the writer until it is closed. */
+/* Ends the file and syncs it, unless it is passing; at least one entry. *properties is complete;
+ * its key bounds borrow from the writer until it is closed. */
 MUST_USE enum status table_writer_finish(struct table_writer *writer,
                                          struct table_properties *properties);
 /* Frees all. A file that was not finished is removed. Harmless on NULL. */

@@ -129,6 +129,7 @@ static enum status export_open(struct source_chunk *chunk)
         .lower = from.size > 0 ? from : slice_make(stretch->lower, sizeof(stretch->lower)),
         .upper = slice_make(stretch->upper, sizeof(stretch->upper)),
         .chunk_size = chunk->chunk_size,
+        .passing = true,
     };
     return lsm_export_open(options->lsm, &wanted, &chunk->export);
 }
