@@ -8,9 +8,9 @@ Three nodes on this machine, three copies of every key, values of random bytes (
 Rounds are interleaved, and medians over them are compared, so what else the machine does hits all
 alike; the load average is taken before each.
     latency   With the default settings, and four clients, one process each, which ask in turns for
-              a read and a write at QUORUM of random keys, --rate times a second in all; a latency
-              counts from when the request was due. A window of rest; node 4 joins (3 -> 4); a window
-              of rest; node 4 leaves. p99 of the joins against that of the rest.
+              a read and a write at QUORUM of random keys, one at a time and --rate times a second in
+              all, or as often as they are answered. A window of rest; node 4 joins (3 -> 4); a
+              window of rest; node 4 leaves. p99 of the joins against that of the rest.
     stream    No clients, no bound on the rate of streams. Node 4 joins, from COMMIT to the end of
               the plan; then as many bytes are copied plainly: one process sends a file of that size
               with sendfile(2) over a TCP connection of loopback, another writes what comes to a file
@@ -59,7 +59,7 @@ def key_of(number):
 
 
 def client_run(port, seed, keys, value_size, rate, pipe):
-    """Asks on schedule until told to end; answers what it measured: due time, kind, seconds."""
+    """Asks on schedule until told to end; answers what it measured: when, which kind, seconds."""
     die_with_parent()
     chance = random.Random(seed)
     measured, failed = [], 0
@@ -71,11 +71,13 @@ def client_run(port, seed, keys, value_size, rate, pipe):
                 time.sleep(wait)
             key = key_of(chance.randrange(keys))
             write = len(measured) % 2 == 1
+            since = time.monotonic()
             reply = (client.call("SET", key, chance.randbytes(value_size)) if write
                      else client.call("GET", key))
             failed += isinstance(reply, Failure)
-            measured.append((due, write, time.monotonic() - due))
-            due += 1 / rate
+            now = time.monotonic()
+            measured.append((since, write, now - since))
+            due = max(due + 1 / rate, now)
     pipe.send((measured, failed))
 
 
@@ -109,7 +111,7 @@ def quantile(values, share):
 
 def latencies(measured, window, write):
     since, until = window
-    return [took for due, kind, took in measured if since <= due < until and kind == write]
+    return [took for at, kind, took in measured if since <= at < until and kind == write]
 
 
 # ---------------------------------------------------------------------------- the cluster
@@ -201,6 +203,8 @@ def measure_latency(stage, options):
         windows["join"] = (windows["join"][1] - took, windows["join"][1])
         measured, failed = clients.finish()
         row = {"seconds": took, "failed": failed, "count": len(measured)}
+        row["rates"] = [sum(since <= at < until for at, _, _ in measured) / (until - since)
+                        for since, until in (windows["rest before"], windows["join"])]
         for write in (False, True):
             rest = (latencies(measured, windows["rest before"], write)
                     + latencies(measured, windows["rest after"], write))
@@ -216,7 +220,9 @@ def measure_latency(stage, options):
         bed.settle()
     print(f"load average before the rounds: {' '.join(f'{each:.1f}' for each in before)}; "
           f"{sum(row['failed'] for row in rows)} of {sum(row['count'] for row in rows)} requests "
-          f"failed; a join took {statistics.median(row['seconds'] for row in rows):.1f} s\n")
+          f"failed; a join took {statistics.median(row['seconds'] for row in rows):.1f} s; requests "
+          f"a second at rest {statistics.median(row['rates'][0] for row in rows):.0f}, then "
+          f"{statistics.median(row['rates'][1] for row in rows):.0f}\n")
     print("| | at rest, ms | while node 4 joins, ms | ratio of medians | median of ratios |\n"
           "| --- | ---: | ---: | ---: | ---: |")
     for write in (False, True):
