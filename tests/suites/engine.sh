@@ -5,7 +5,7 @@
 source tests/suites/common.bash
 case $RUN_MODE in
 quick) seeds=60 scripts=1 every=48 kills=0 ;;
-full) seeds=1000 scripts=2 every=4 kills=20 ;;
+full) seeds=500 scripts=2 every=4 kills=20 ;;
 soak) seeds=30000 scripts=8 every=1 kills=200 ;;
 esac
 lsmsim=build/debug/bin/lsmsim
@@ -35,6 +35,8 @@ for kind in crash recovery error errors no-space short memory; do
     # Crashes are the dearest to miss.
     step=$every
     [[ $kind != crash || $every -lt 4 ]] || step=$((every / 4))
+    # Allocations are the most by far.
+    [[ $kind != memory || $every -eq 1 ]] || step=$((every * 2))
     part "$kind" 0 --sweep "$kind" --first 1 --seeds "$scripts" --every "$step"
     suite_note "$kind: every $step of $(sed -nE 's/.* at each of ([0-9]+) points.*/\1/p' \
         "$RUN_SCRATCH/$kind.log" | paste -sd+) points, in $((SECONDS - start)) s"

@@ -10,7 +10,8 @@ done <build/debug/unit-unmatched.txt
 
 log=$RUN_SCRATCH/ctest.log
 rc=0
-ctest --test-dir build/debug -L '^unit$' -V -j "$RUN_JOBS" --no-tests=error >"$log" 2>&1 || rc=$?
+# More than there are cores: many of them wait for a disk.
+ctest --test-dir build/debug -L '^unit$' -V -j "$((RUN_JOBS * 2))" --no-tests=error >"$log" 2>&1 || rc=$?
 # Criterion prints TAP: one line a test, which ctest puts behind the number of the program.
 single_passed=$(grep -cE '^[0-9]+: ok - ' "$log" || true)
 single_skipped=$(grep -cE '^[0-9]+: ok - .*# SKIP' "$log" || true)
