@@ -14,12 +14,13 @@ import threading
 import time
 
 import history
-from harness import wait_until
+from harness import TooLate, wait_until
 from resp import Broken, Failure
 
 ERROR_SHARE = 0.001
 KILL_S = 1.0        # After a kill what fails is not counted.
-PLAN_SECONDS = 120
+PLAN_SECONDS = 60   # Without a step, and
+PLAN_WAITS = 10     # so many times as long in all.
 HOT_KEYS = [f"hot:{index}" for index in range(48)]
 
 
@@ -82,10 +83,28 @@ class Operator:
             return None
         return next((each["outcome"] for each in plans if each["id"] == plan), None)
 
+    def epoch(self):
+        """The greatest that any node has which answers."""
+        found = 0
+        for node in self.awake():
+            try:
+                found = max(found, node.status()["epoch"])
+            except Broken:
+                continue
+        return found
+
     def wait(self, plan, outcomes=("done",), seconds=PLAN_SECONDS):
-        said = wait_until(lambda: self.outcome(plan), seconds, f"plan {plan} ends")
-        assert said in outcomes, (plan, said)
-        return said
+        """As long as it takes steps, since a machine may be slow; none for `seconds` is a failure."""
+        for _ in range(PLAN_WAITS):
+            before = self.epoch()
+            try:
+                said = wait_until(lambda: self.outcome(plan), seconds, f"plan {plan} ends")
+                assert said in outcomes, (plan, said)
+                return said
+            except TooLate:
+                if self.epoch() == before:
+                    raise
+        raise AssertionError(f"plan {plan} takes steps without end")
 
     def commit(self, *changes, seconds=PLAN_SECONDS):
         """Until it is done; the seconds it took."""

@@ -64,6 +64,10 @@ def free_ports(count, step=1):
     raise RuntimeError("no free ports")
 
 
+class TooLate(AssertionError):
+    """What was waited for did not come about."""
+
+
 def wait_until(condition, seconds, what):
     """Calls `condition` until it is true; Broken counts as not yet."""
     deadline = time.monotonic() + seconds
@@ -77,7 +81,7 @@ def wait_until(condition, seconds, what):
         except Broken as error:
             last = error
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {seconds} s" + (f" ({last})" if last else ""))
+            raise TooLate(f"{what}: not within {seconds} s" + (f" ({last})" if last else ""))
         time.sleep(0.02)
 
 
