@@ -158,6 +158,8 @@ enum kvctl_exit output_bytes(struct slice bytes);
 const char *output_count(uint64_t value, char text[OUTPUT_NUMBER_SIZE_MAX]);
 /* "48.2 MiB" */
 const char *output_size(uint64_t value, char text[OUTPUT_NUMBER_SIZE_MAX]);
+/* A size, for people in a table; in bytes in all other forms. */
+void output_size_cell(const struct kvctl *kvctl, struct output_rows *rows, uint64_t size);
 
 /* ---- kvctl_dev.c ---- */
 #define KVCTL_PATH_SIZE_MAX 4096 /* PATH_MAX, as realpath() wants it. */

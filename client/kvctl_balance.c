@@ -12,16 +12,6 @@ static double figure(const json_t *object, const char *name)
     return json_number_value(json_object_get(object, name));
 }
 
-static void size_cell(const struct kvctl *kvctl, struct output_rows *rows, uint64_t size)
-{
-    char text[OUTPUT_NUMBER_SIZE_MAX];
-    if (kvctl->output == KVCTL_TABLE) {
-        output_cell(rows, "%s", output_size(size, text));
-    } else {
-        output_cell(rows, "%" PRIu64, size);
-    }
-}
-
 static enum kvctl_exit node_rows(struct kvctl *kvctl, const json_t *root)
 {
     static const struct output_column columns[] = {
@@ -41,9 +31,9 @@ static enum kvctl_exit node_rows(struct kvctl *kvctl, const json_t *root)
         output_cell(&rows, "%.2f", figure(node, "load_pct_after"));
         output_cell(&rows, "%.2f", figure(node, "due_pct"));
         output_cell(&rows, "%" PRIu64, plan_number(node, "moves_in"));
-        size_cell(kvctl, &rows, plan_number(node, "bytes_in"));
+        output_size_cell(kvctl, &rows, plan_number(node, "bytes_in"));
         output_cell(&rows, "%" PRIu64, plan_number(node, "moves_out"));
-        size_cell(kvctl, &rows, plan_number(node, "bytes_out"));
+        output_size_cell(kvctl, &rows, plan_number(node, "bytes_out"));
     }
     return output_print(kvctl, &rows);
 }
@@ -60,7 +50,7 @@ static enum kvctl_exit move_rows(struct kvctl *kvctl, const json_t *root)
         output_cell(&rows, "%" PRIu64, plan_number(move, "from"));
         output_cell(&rows, "%" PRIu64, plan_number(move, "to"));
         output_cell(&rows, "%.2f", figure(move, "load_pct"));
-        size_cell(kvctl, &rows, plan_number(move, "bytes"));
+        output_size_cell(kvctl, &rows, plan_number(move, "bytes"));
     }
     return output_print(kvctl, &rows);
 }

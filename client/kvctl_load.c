@@ -16,16 +16,6 @@ static double rate_of(const json_t *object, const char *name)
     return json_number_value(json_object_get(object, name));
 }
 
-static void size_cell(const struct kvctl *kvctl, struct output_rows *rows, uint64_t size)
-{
-    char text[OUTPUT_NUMBER_SIZE_MAX];
-    if (kvctl->output == KVCTL_TABLE) {
-        output_cell(rows, "%s", output_size(size, text));
-    } else {
-        output_cell(rows, "%" PRIu64, size);
-    }
-}
-
 /* Nodes that did not answer are named on standard error: the rest is not the whole. */
 static void unknown_complain(const json_t *root)
 {
@@ -59,10 +49,10 @@ static enum kvctl_exit node_rows(struct kvctl *kvctl, const json_t *root)
         }
         output_cell(&rows, "%" PRIu64, plan_number(node, "ranges"));
         output_cell(&rows, "%" PRIu64, plan_number(node, "keys"));
-        size_cell(kvctl, &rows, plan_number(node, "bytes"));
+        output_size_cell(kvctl, &rows, plan_number(node, "bytes"));
         output_cell(&rows, "%.1f", rate_of(node, "reads_per_s"));
         output_cell(&rows, "%.1f", rate_of(node, "writes_per_s"));
-        size_cell(kvctl, &rows, plan_number(node, "space_free"));
+        output_size_cell(kvctl, &rows, plan_number(node, "space_free"));
     }
     return output_print(kvctl, &rows);
 }
@@ -94,7 +84,7 @@ static enum kvctl_exit sorted_rows(struct kvctl *kvctl, const json_t **ranges, s
         output_cell(&rows, "%" PRIu64, plan_number(ranges[index], "range"));
         output_cell(&rows, "%" PRIu64, plan_number(ranges[index], "node"));
         output_cell(&rows, "%" PRIu64, plan_number(ranges[index], "keys"));
-        size_cell(kvctl, &rows, plan_number(ranges[index], "bytes"));
+        output_size_cell(kvctl, &rows, plan_number(ranges[index], "bytes"));
         output_cell(&rows, "%.1f", rate_of(ranges[index], "reads_per_s"));
         output_cell(&rows, "%.1f", rate_of(ranges[index], "writes_per_s"));
     }

@@ -155,3 +155,13 @@ const char *output_size(uint64_t value, char text[OUTPUT_NUMBER_SIZE_MAX])
                    units[unit]);
     return text;
 }
+
+void output_size_cell(const struct kvctl *kvctl, struct output_rows *rows, uint64_t size)
+{
+    char text[OUTPUT_NUMBER_SIZE_MAX];
+    if (kvctl->output == KVCTL_TABLE) {
+        output_cell(rows, "%s", output_size(size, text));
+    } else {
+        output_cell(rows, "%" PRIu64, size);
+    }
+}

@@ -32,16 +32,6 @@ static void preview_print(const json_t *root, const json_t *preview)
                  output_size(plan_number(preview, "bytes"), size), plan_number(preview, "seconds"));
 }
 
-static void size_cell(const struct kvctl *kvctl, struct output_rows *rows, uint64_t size)
-{
-    char text[OUTPUT_NUMBER_SIZE_MAX];
-    if (kvctl->output == KVCTL_TABLE) {
-        output_cell(rows, "%s", output_size(size, text));
-    } else {
-        output_cell(rows, "%" PRIu64, size);
-    }
-}
-
 static enum kvctl_exit preview_rows(struct kvctl *kvctl, const json_t *preview)
 {
     static const struct output_column columns[] = {
@@ -60,9 +50,9 @@ static enum kvctl_exit preview_rows(struct kvctl *kvctl, const json_t *preview)
                     (double)plan_number(member, "share_ppm_after") / PPM_PER_PERCENT);
         output_cell(&rows, "%.2f", (double)plan_number(member, "share_ppm_fair") / PPM_PER_PERCENT);
         output_cell(&rows, "%" PRIu64, plan_number(member, "copies_in"));
-        size_cell(kvctl, &rows, plan_number(member, "bytes_in"));
+        output_size_cell(kvctl, &rows, plan_number(member, "bytes_in"));
         output_cell(&rows, "%" PRIu64, plan_number(member, "copies_out"));
-        size_cell(kvctl, &rows, plan_number(member, "bytes_out"));
+        output_size_cell(kvctl, &rows, plan_number(member, "bytes_out"));
     }
     return output_print(kvctl, &rows);
 }
